@@ -1,0 +1,103 @@
+"""One attention of a model: what is kept of it, and products with it that never hold the whole matrix."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MASKED = -1e4  # an additive mask at or below this value hides a key
+CHUNK = 512  # query rows of an attention matrix formed at a time
+
+
+@dataclass(frozen=True)
+class Attention:
+    """A = softmax(scale q k' + mask) of one call, detached from the graph.
+
+    q (B, H, N, D), k (B, H, M, D); mask is added (float) or keeps where True (bool) and broadcasts to (B, H, N, M).
+    `weights` (B, H, N, M) is A itself where the model wrote its attention out by hand, else None.
+    """
+
+    q: Tensor
+    k: Tensor
+    scale: float
+    mask: Tensor | None = None
+    causal: bool = False
+    weights: Tensor | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(B, H, N, M): batch, heads, query tokens, key tokens."""
+        return (*self.q.shape[:3], self.k.shape[2])
+
+    @property
+    def square(self) -> bool:
+        """Whether queries and keys are the same number of tokens."""
+        return self.q.shape[2] == self.k.shape[2]
+
+
+def rows(attention: Attention, start: int, stop: int) -> Tensor:
+    """Rows start..stop of A, softmax written out. (B, H, stop - start, M)"""
+    if attention.weights is not None:
+        return attention.weights[:, :, start:stop].to(working_dtype(attention.q))
+    q, k = (x.to(working_dtype(x)) for x in (attention.q[:, :, start:stop], attention.k))
+    O = attention.scale * (q @ k.mT)
+    mask = attention.mask
+    if mask is not None:
+        mask = mask if mask.shape[-2] == 1 else mask[..., start:stop, :]
+        O = O.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else O + mask.to(O.dtype)
+    if attention.causal:
+        later = torch.ones(attention.shape[2:], dtype=torch.bool, device=O.device).triu(1)[start:stop]
+        O = O.masked_fill(later, -torch.inf)
+    return O.softmax(dim=-1)
+
+
+def working_dtype(x: Tensor) -> torch.dtype:
+    """Relevance is kept in float32, or in float64 where the model runs in float64."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def average(attention: Attention, values: Tensor) -> Tensor:
+    """(mean over heads of A) @ values, as attention again with these values. (B, M, W) -> (B, N, W)"""
+    if attention.weights is not None:
+        return attention.weights.mean(dim=1, dtype=values.dtype) @ values
+    q, k = attention.q.to(values.dtype), attention.k.to(values.dtype)
+    mask, width = attention.mask, k.shape[-1]
+    if mask is not None and mask.dtype != torch.bool:
+        mask = mask.to(values.dtype)
+    means = []
+    for columns in values.split(width, dim=-1):  # as wide as the keys, so that the fused kernel takes them
+        padded = F.pad(columns, (0, width - columns.shape[-1]))
+        V = padded[:, None].expand(-1, q.shape[1], -1, -1)
+        Z = F.scaled_dot_product_attention(q, k, V, mask, is_causal=attention.causal, scale=attention.scale)
+        means.append(Z.mean(dim=1)[..., : columns.shape[-1]])
+    return torch.cat(means, dim=-1)
+
+
+def average_rows(attention: Attention, weights: Tensor) -> Tensor:
+    """weights' @ (mean over heads of A): some rows of A, summed. (B, N) -> (B, M)"""
+    used = weights.abs().sum(dim=0).nonzero()[:, 0].tolist()
+    total = weights.new_zeros(weights.shape[0], attention.shape[3])
+    for start in range(min(used), max(used) + 1, CHUNK) if used else ():
+        stop = min(start + CHUNK, max(used) + 1)
+        A = rows(attention, start, stop).mean(dim=1).to(weights.dtype)
+        total = total + (weights[:, None, start:stop] @ A)[:, 0]
+    return total
+
+
+def reachable(attention: Attention, readers: Tensor) -> Tensor:
+    """Which keys the reading query rows may attend to. readers (B, N) bool -> (B, M) bool"""
+    B, _, N, M = attention.shape
+    if attention.weights is not None:
+        seen = (attention.weights > 0).any(dim=1)
+    elif attention.mask is None:
+        seen = torch.ones(B, N, M, dtype=torch.bool, device=readers.device) if attention.causal else None
+    else:
+        mask = attention.mask if attention.mask.dtype == torch.bool else attention.mask > MASKED
+        mask = mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
+        seen = mask.any(dim=1).expand(B, N, M)
+    if seen is None:
+        return torch.ones(B, M, dtype=torch.bool, device=readers.device)
+    if attention.causal:
+        seen = seen.tril()
+    return (seen & readers[:, :, None]).any(dim=1)

@@ -1,0 +1,60 @@
+"""The full call: tensors in, relevance out."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gradtoken.errors import BadRelevance
+from gradtoken.methods import METHODS
+from gradtoken.probe import Inputs, Probe, Target
+
+
+def attribute(
+    net: nn.Module,
+    inputs: Inputs,
+    target: Target = None,
+    method: str = "gradtoken",
+    *,
+    allow_blank: bool = False,
+    **options: Any,
+) -> Tensor:
+    """How much each token of each input speaks for a class. Raw and unscaled.
+
+    net: any module whose attention PyTorch can see; it is run in evaluation mode and left exactly as it was.
+    inputs: a tensor, a tuple of arguments or a mapping of keyword arguments, batch first.
+    target: class indices (B,) or (B, k), one index for all, None for the predicted class, or a callable from the
+    model's output to scores (B,) or (B, k). All targets share one forward pass.
+    options: the method's own, see `METHODS`.
+
+    Returns (B, rows, columns) for pictures, (B, tokens) for token sequences, with k after B for (B, k) targets.
+    Raises BadRelevance for a map that is not finite or, unless `allow_blank`, zero everywhere.
+    """
+    entry = METHODS[method]
+    probe = Probe(net, inputs, target)
+    relevance = entry.call(probe, **options)
+    check_maps(relevance, method, allow_blank)
+    return to_maps(probe, relevance)
+
+
+def to_maps(probe: Probe, relevance: Tensor) -> Tensor:
+    """Relevance of content tokens (B, K, S) in the shape that `attribute` returns."""
+    layout = probe.layout
+    if not layout.is_grid:
+        total = probe.last.shape[3]
+        relevance = torch.nn.functional.pad(relevance, (layout.first, total - layout.first - layout.count))
+    relevance = layout.to_map(relevance)
+    return relevance if probe.several else relevance[:, 0]
+
+
+def check_maps(relevance: Tensor, method: str, allow_blank: bool) -> None:
+    """Refuse what cannot be shown. (B, K, S)"""
+    bad = (~relevance.isfinite()).flatten(2).any(dim=2)
+    if bad.any():
+        raise BadRelevance(f"{method} gave values that are not finite for (sample, target) {bad.nonzero().tolist()}")
+    blank = (relevance == 0).flatten(2).all(dim=2)
+    if blank.any() and not allow_blank:
+        raise BadRelevance(
+            f"{method} found no token that speaks for (sample, target) {blank.nonzero().tolist()}: every value was "
+            "clipped to zero; ask for signed values (heads='mean'), or pass allow_blank=True to keep zero maps"
+        )

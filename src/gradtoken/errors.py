@@ -1,0 +1,66 @@
+"""What can go wrong, as one family.
+
+GradTokenError
+├── UnknownName          a method, model, class name or option that does not exist (also a LookupError)
+├── BadTarget            a target that does not fit the model's output (also a ValueError)
+├── BadPicture           a picture that cannot be read
+├── BadModel             weights, output or preprocessing that cannot be used
+│   ├── NoAttention      no attention was seen, or the last one does not reach the output
+│   └── NoGrid           the tokens could not be put back on the picture
+├── BadRelevance         a map that is zero everywhere or not finite
+└── MissingExtra         an optional dependency is not installed (also an ImportError)
+
+Every message says what was expected, what came and what to do.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class GradTokenError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class UnknownName(GradTokenError, LookupError):
+    """A name that is not among those known."""
+
+    @classmethod
+    def among(cls, kind: str, name: str, known: Iterable[str]) -> "UnknownName":
+        """`no method 'rollot'; did you mean 'rollout'?`."""
+        names = list(known)
+        near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(names[:20])}"
+        return cls(f"no {kind} {name!r}; {hint}")
+
+
+class BadTarget(GradTokenError, ValueError):
+    """A class index, shape or name that does not fit the model's output."""
+
+
+class BadPicture(GradTokenError):
+    """A file that is not a readable picture, or one that is too large."""
+
+
+class BadModel(GradTokenError):
+    """A model that cannot be loaded or explained."""
+
+
+class NoAttention(BadModel):
+    """The model computes no attention that its output depends on."""
+
+
+class NoGrid(BadModel):
+    """The attention's tokens do not correspond one to one to patches of the picture."""
+
+
+class BadRelevance(GradTokenError):
+    """An explanation that is zero everywhere or not finite, with the reason."""
+
+
+class MissingExtra(GradTokenError, ImportError):
+    """An optional dependency is needed; the message gives the command that installs it."""
+
+    @classmethod
+    def of(cls, package: str, extra: str) -> "MissingExtra":
+        """`timm is not installed; run: pip install 'gradtoken[timm]'`."""
+        return cls(f"{package} is not installed; run: pip install 'gradtoken[{extra}]'")

@@ -1,0 +1,122 @@
+"""GradToken: Cheng, Liang, Lu, Cheung, Neural Networks 181 (2025) 106837."""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from gradtoken.attention import Attention, average, average_rows
+from gradtoken.errors import BadTarget, UnknownName
+from gradtoken.methods import METHODS
+from gradtoken.probe import Probe
+
+Propagation = Literal["none", "rollout_elementwise", "rollout_matmul", "average_elementwise", "average_matmul"]
+Heads = Literal["relu_mean", "mean"]
+
+
+@METHODS.add(paper="https://doi.org/10.1016/j.neunet.2024.106837")
+def gradtoken(
+    probe: Probe,
+    *,
+    propagation: Propagation = "average_matmul",
+    heads: Heads = "relu_mean",
+    depth: int = 1,
+) -> Tensor:
+    """Class-aware gradient of the last query, correlated with the keys and smoothed by earlier attention.
+
+    Returns the relevance of each content token for each target, (B, K, S). Unit: logit times key energy; >= 0 with
+    `relu_mean`, signed with `mean`; not conserved. Padding is exactly 0.
+
+    propagation: `average_matmul` is the published method; the others are its Table 3, GradToken-0 to -3 in the order of
+    the type. depth: the first block whose attention is used, 1 (published) to the number of blocks (none).
+    """
+    check(probe, propagation, heads, depth)
+    G = probe.dq.sum(dim=3)  # eq. 6, 7: the rows that are no readout are zero (B, K, H, D)
+    k = probe.last.k.to(G.dtype)
+    M = torch.einsum("bhnd,bkhd->bkhn", k, G)  # eq. 8
+    M = probe.layout.content(M, k.shape[2]) * probe.reachable[:, None, None]  # (B, K, H, S)
+    blocks = probe.earlier[depth - 1 :]
+    if blocks and propagation != "none":
+        M = SCHEMES[propagation](probe, M, blocks)
+    M = M.clamp(min=0) if heads == "relu_mean" else M
+    return M.mean(dim=2) * probe.reachable[:, None]  # eq. 18
+
+
+def check(probe: Probe, propagation: str, heads: str, depth: int) -> None:
+    for kind, name, type_ in (("propagation", propagation, Propagation), ("head integration", heads, Heads)):
+        if name not in get_args(type_):
+            raise UnknownName.among(kind, name, get_args(type_))
+    L = len(probe.earlier) + 1
+    if not 1 <= depth <= L:
+        raise BadTarget(f"expected depth from 1 to {L}, the number of blocks over the last block's tokens, got {depth}")
+
+
+# Propagation: M (B, K, H, S) -> (B, K, H, S) through the attention of the given blocks --------------------------------
+
+
+def average_matmul(probe: Probe, M: Tensor, blocks: list[Attention]) -> Tensor:
+    """Abar M with Abar = sum of the blocks' head means / L: a token collects from those it attends to (eq. 14, 16)."""
+    L = len(probe.earlier) + 1
+    values = widen(probe, M, blocks)
+    total = sum(average(A, values) for A in blocks)
+    return narrow(probe, total / L, M)
+
+
+def rollout_matmul(probe: Probe, M: Tensor, blocks: list[Attention]) -> Tensor:
+    """(I + A1)(I + A2)...(I + A_{L-1}) M."""
+    values = widen(probe, M, blocks)
+    for A in reversed(blocks):
+        values = values + average(A, values)
+    return narrow(probe, values, M)
+
+
+def average_elementwise(probe: Probe, M: Tensor, blocks: list[Attention]) -> Tensor:
+    """The readout's row of Abar, times M."""
+    r = readout(probe, blocks)
+    row = sum(average_rows(A, r) for A in blocks) / (len(probe.earlier) + 1)
+    return probe.layout.content(row, row.shape[1])[:, None, None] * M
+
+
+def rollout_elementwise(probe: Probe, M: Tensor, blocks: list[Attention]) -> Tensor:
+    """The readout's row of (I + A_{L-1})...(I + A2)(I + A1), times M."""
+    row = readout(probe, blocks)
+    for A in reversed(blocks):
+        row = row + average_rows(A, row)
+    return probe.layout.content(row, row.shape[1])[:, None, None] * M
+
+
+SCHEMES = {
+    "average_matmul": average_matmul,
+    "rollout_matmul": rollout_matmul,
+    "average_elementwise": average_elementwise,
+    "rollout_elementwise": rollout_elementwise,
+}
+
+
+def widen(probe: Probe, M: Tensor, blocks: list[Attention]) -> Tensor:
+    """M as values of an attention over all tokens, zero off the patches; all targets and heads side by side.
+
+    (B, K, H, S) -> (B, N, K * H)
+    """
+    total = blocks[0].shape[2]
+    values = M.new_zeros(M.shape[0], total, M.shape[1] * M.shape[2])
+    first = probe.layout.first_of(total)
+    values[:, first : first + probe.layout.count] = M.flatten(1, 2).mT
+    return values
+
+
+def narrow(probe: Probe, values: Tensor, like: Tensor) -> Tensor:
+    """The patches of `values` in the shape of M. (B, N, K * H) -> (B, K, H, S)"""
+    return probe.layout.content(values.mT, values.shape[1]).reshape(like.shape)
+
+
+def readout(probe: Probe, blocks: list[Attention]) -> Tensor:
+    """The row that stands for the class token: itself, or the mean of the tokens that are pooled. (B, N)"""
+    total = blocks[0].shape[2]
+    if probe.last.square and probe.last.shape[2] == total:
+        rows = probe.readers.to(probe.dq.dtype)
+    else:  # attention pooling or a class token of a later stage: the mean patch
+        rows = probe.dq.new_zeros(probe.batch, total)
+        first = probe.layout.first_of(total)
+        rows[:, first : first + probe.layout.count] = 1
+    return rows / rows.sum(dim=1, keepdim=True)
