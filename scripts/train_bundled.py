@@ -54,8 +54,8 @@ def stages(scale: float) -> list[Stage]:
     """The recipe; `scale` multiplies the number of views of every stage."""
     recipe = [
         Stage("blocks", 128, 90_000, 32, 1.5e-3),
-        Stage("joint", 128, 150_000, 48, 8e-4),
-        Stage("final", 224, 28_000, 32, 2e-4),
+        Stage("joint", 128, 120_000, 48, 8e-4),
+        Stage("final", 224, 20_000, 32, 2e-4),
     ]
     return [Stage(s.name, s.size, int(s.views * scale), s.batch, s.rate) for s in recipe]
 
@@ -207,7 +207,9 @@ def fit_head(teacher: VisionTransformer, pictures: Pictures, classes: int, size:
     return head.requires_grad_(False)
 
 
-def blocks_loss(student: VisionTransformer, teacher: VisionTransformer, head: nn.Linear, x: Tensor, y: Tensor) -> Tensor:
+def blocks_loss(
+    student: VisionTransformer, teacher: VisionTransformer, head: nn.Linear, x: Tensor, y: Tensor
+) -> Tensor:
     with torch.no_grad():
         first, steps = branches(teacher, x)
         tokens = teacher.norm(steps[-1][2] + steps[-1][3])

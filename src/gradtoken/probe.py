@@ -60,7 +60,10 @@ class Probe:
         """Forward, then backward through the tail; without `start` the tail is found on the way."""
         record = Recorder(start)
         try:
-            with torch.set_grad_enabled(start is None), torch.autograd.graph.saved_tensors_hooks(record.pack, record.unpack):
+            with (
+                torch.set_grad_enabled(start is None),
+                torch.autograd.graph.saved_tensors_hooks(record.pack, record.unpack),
+            ):
                 with record:
                     output = call(self.net, self.inputs)
                 if start is not None:
@@ -82,7 +85,9 @@ class Probe:
         last = record.calls[-1]
         self._last_site = last.site
         gradients = [
-            torch.autograd.grad(score.sum(), last.q, retain_graph=True, allow_unused=True)[0] if score.requires_grad else None
+            torch.autograd.grad(score.sum(), last.q, retain_graph=True, allow_unused=True)[0]
+            if score.requires_grad
+            else None
             for score in scores.unbind(dim=1)
         ]
         if any(g is None or not g.any() for g in gradients):
@@ -141,9 +146,8 @@ class Probe:
 
     @cached_property
     def reachable(self) -> Tensor:
-        """Content tokens that the readers may attend to; padding is False. (B, S)"""
-        assert self.layout is not None
-        return self.layout.content(reachable(self.last, self.readers), self.last.shape[3])
+        """Tokens that the readers may attend to; padding is False. (B, M)"""
+        return reachable(self.last, self.readers)
 
     # The layout -----------------------------------------------------------------------------------------------------
 
@@ -155,7 +159,11 @@ class Probe:
         total = last.shape[3]
         grid = find_grid(total, self.grids, (H, W))
         count = grid[0] * grid[1]
-        fitting = [c for c in map(lambda c: aligned(c, self.batch), self.calls) if c and c.square and count <= c.shape[3] <= total]
+        fitting = [
+            c
+            for c in map(lambda c: aligned(c, self.batch), self.calls)
+            if c and c.square and count <= c.shape[3] <= total
+        ]
         if not fitting or fitting[0].shape[2:] != first_shape(self.calls, self.batch):
             return Layout(total - count, count, *grid)  # a later stage: tokens have mixed, nothing to see
         marked = replaced(self.inputs, self.picture, marked_pictures(self.picture[0], grid))
@@ -226,7 +234,9 @@ def logits_of(output: Any) -> Tensor:
     if isinstance(logits, Tensor) and logits.ndim == 2:
         return logits
     shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(output).__name__
-    raise BadTarget(f"expected logits of shape (batch, classes), got {shape}; give a target that is a callable on the output")
+    raise BadTarget(
+        f"expected logits of shape (batch, classes), got {shape}; give a target that is a callable on the output"
+    )
 
 
 def read(output: Any, target: Target, batch: int) -> tuple[Tensor | None, Tensor, bool]:
@@ -256,7 +266,7 @@ def class_indices(target: Any, logits: Tensor) -> Tensor:
         indices = torch.as_tensor(target, device=logits.device)
     except (TypeError, ValueError) as error:
         raise BadTarget(f"expected class indices, got {target!r}: {error}") from None
-    if indices.is_floating_point() or indices.dtype == torch.bool:
+    if indices.numel() and (indices.is_floating_point() or indices.dtype == torch.bool):
         raise BadTarget(f"expected class indices, got values of type {indices.dtype}")
     if indices.ndim == 0:
         indices = indices.expand(batch)
@@ -314,6 +324,8 @@ def original(net: nn.Module) -> nn.Module:
 @contextlib.contextmanager
 def untouched(net: nn.Module, inputs: Inputs) -> Iterator[None]:
     """Evaluation mode, no inference mode, eager execution, and everything put back at the end, also after an error."""
+    if any(p.is_inference() for p in net.parameters()):
+        raise BadModel("the weights were made in inference mode, which forbids gradients; load the model outside of it")
     training = [(module, module.training) for module in net.modules()]
     devices = {x.device.index or 0 for x in tensors(inputs) if x.device.type == "cuda"}
     with contextlib.ExitStack() as stack:

@@ -4,4 +4,6 @@ from gradtoken.registry import Registry
 
 METHODS = Registry("method")
 
-from gradtoken.methods import gradtoken as gradtoken  # noqa: E402
+from gradtoken.methods import gradtoken, raw_attention  # noqa: E402
+
+__all__ = ["METHODS", "gradtoken", "raw_attention"]

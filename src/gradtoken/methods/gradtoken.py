@@ -34,12 +34,13 @@ def gradtoken(
     G = probe.dq.sum(dim=3)  # eq. 6, 7: the rows that are no readout are zero (B, K, H, D)
     k = probe.last.k.to(G.dtype)
     M = torch.einsum("bhnd,bkhd->bkhn", k, G)  # eq. 8
-    M = probe.layout.content(M, k.shape[2]) * probe.reachable[:, None, None]  # (B, K, H, S)
+    seen = probe.layout.content(probe.reachable, k.shape[2])[:, None]
+    M = probe.layout.content(M, k.shape[2]) * seen[:, None]  # (B, K, H, S), padding 0
     blocks = probe.earlier[depth - 1 :]
     if blocks and propagation != "none":
         M = SCHEMES[propagation](probe, M, blocks)
     M = M.clamp(min=0) if heads == "relu_mean" else M
-    return M.mean(dim=2) * probe.reachable[:, None]  # eq. 18
+    return M.mean(dim=2) * seen  # eq. 18
 
 
 def check(probe: Probe, propagation: str, heads: str, depth: int) -> None:
@@ -114,7 +115,7 @@ def readout(probe: Probe, blocks: list[Attention]) -> Tensor:
     """The row that stands for the class token: itself, or the mean of the tokens that are pooled. (B, N)"""
     total = blocks[0].shape[2]
     if probe.last.square and probe.last.shape[2] == total:
-        rows = probe.readers.to(probe.dq.dtype)
+        rows = (probe.readers & probe.reachable).to(probe.dq.dtype)
     else:  # attention pooling or a class token of a later stage: the mean patch
         rows = probe.dq.new_zeros(probe.batch, total)
         first = probe.layout.first_of(total)

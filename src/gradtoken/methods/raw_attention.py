@@ -1,0 +1,20 @@
+"""Raw attention: the readout's row of the last attention matrix, the field's class-agnostic baseline."""
+
+from torch import Tensor
+
+from gradtoken.attention import average_rows
+from gradtoken.methods import METHODS
+from gradtoken.probe import Probe
+
+
+@METHODS.add(paper="https://arxiv.org/abs/1706.03762")
+def raw_attention(probe: Probe) -> Tensor:
+    """Attention that the readout pays to each token, mean over heads: R = mean_h A[h, readout].
+
+    Returns (B, K, S), the same for every target. Unit: share of attention, in [0, 1]; the shares of all tokens, prefix
+    tokens included, sum to 1. Where several query rows are read (mean pooling), their mean.
+    """
+    readers = probe.readers.to(probe.dq.dtype)
+    R = average_rows(probe.last, readers / readers.sum(dim=1, keepdim=True))
+    R = probe.layout.content(R * probe.reachable, R.shape[1])
+    return R[:, None].expand(-1, probe.scores.shape[1], -1)

@@ -1,0 +1,8 @@
+"""Shared test setup."""
+
+import torch
+
+from gradtoken.models._torchvision import ensure_torchvision
+
+ensure_torchvision()
+torch.set_num_threads(1)  # tiny models; pytest-xdist already uses every core

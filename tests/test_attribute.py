@@ -1,0 +1,286 @@
+"""The full call: shapes, targets, the state of the model before and after, and everything that must be refused."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gradtoken.attribute import attribute
+from gradtoken.errors import BadModel, BadRelevance, BadTarget, NoAttention, NoGrid, UnknownName
+from gradtoken.models.vit import VisionTransformer
+from gradtoken.probe import Probe
+from tests import zoo
+
+
+@pytest.fixture
+def vit() -> nn.Module:
+    torch.manual_seed(0)
+    return zoo.shaken(VisionTransformer(classes=5, size=16, patch=4, width=16, depth=3, heads=2, hidden=32))
+
+
+@pytest.fixture
+def x() -> Tensor:
+    return torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def signed(net: nn.Module, inputs: Tensor, target=0, **options) -> Tensor:
+    return attribute(net, inputs, target, heads="mean", **options)
+
+
+# Shapes and targets --------------------------------------------------------------------------------------------------
+
+
+def test_targets(vit, x):
+    predicted = vit(x).argmax(dim=1)
+    torch.testing.assert_close(signed(vit, x, None), signed(vit, x, predicted))
+    torch.testing.assert_close(signed(vit, x, 2), signed(vit, x, [2, 2, 2]))
+    torch.testing.assert_close(signed(vit, x, lambda logits: logits[:, 2]), signed(vit, x, 2))
+    assert signed(vit, x, [[0, 1]] * 3).shape == (3, 2, 4, 4)
+    assert signed(vit, x, lambda logits: logits[:, :2]).shape == (3, 2, 4, 4)
+
+
+def test_batch_is_independent(vit, x):
+    together = signed(vit, x, [0, 1, 2])
+    alone = [signed(vit, x[i : i + 1], [i]) for i in range(3)]
+    torch.testing.assert_close(together, torch.cat(alone))
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (5, "class indices from 0 to 4, got 5"),
+        (-1, "class indices from 0 to 4, got -1"),
+        ([0, 1], r"shape \(3,\) or \(3, k\) for a batch of 3, got \(2,\)"),
+        ([], r"got \(0,\)"),
+        ([[[0]]] * 3, r"got \(3, 1, 1\)"),
+        ("cat", "class indices, got 'cat'"),
+        (0.5, "class indices, got values of type"),
+        (True, "class indices, got values of type torch.bool"),
+        (lambda logits: logits.sum(), r"scores of shape \(3,\) or \(3, k\), got \(\)"),
+        (lambda logits: 1.0, "got float"),
+    ],
+)
+def test_bad_targets(vit, x, target, message):
+    with pytest.raises(BadTarget, match=message):
+        attribute(vit, x, target)
+
+
+def test_unknown_method(vit, x):
+    with pytest.raises(UnknownName, match="no method 'gradtokn'; did you mean 'gradtoken'"):
+        attribute(vit, x, method="gradtokn")
+
+
+# The model stays as it was -------------------------------------------------------------------------------------------
+
+
+def state(net: nn.Module) -> dict[str, object]:
+    return {
+        "weights": {k: v.clone() for k, v in net.state_dict().items()},
+        "grads": [p.grad for p in net.parameters()],
+        "flags": [p.requires_grad for p in net.parameters()],
+        "training": [m.training for m in net.modules()],
+        "hooks": [len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in net.modules()],
+        "attributes": [set(vars(m)) for m in net.modules()],
+        "grad mode": torch.is_grad_enabled(),
+        "random": (torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()),
+    }
+
+
+def assert_same(before: dict[str, object], after: dict[str, object]) -> None:
+    torch.testing.assert_close(before.pop("weights"), after.pop("weights"), rtol=0, atol=0)
+    one, two = before.pop("random"), after.pop("random")
+    assert torch.equal(one[0], two[0])
+    assert one[1:] == two[1:]
+    assert before == after
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_the_model_is_left_as_it_was(vit, x, training):
+    vit.train(training)
+    vit.blocks[1].eval()
+    before, output = state(vit), vit(x)
+    attribute(vit, x, 0, allow_blank=True)
+    assert_same(before, state(vit))
+    assert torch.equal(vit(x), output)
+
+
+def test_the_model_is_left_as_it_was_after_an_error(vit, x):
+    class Broken(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net, self.drop = vit, nn.Dropout(0.5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.drop(self.net(x) + torch.rand(5))
+            raise RuntimeError("broken on purpose")
+
+    broken = Broken().train()
+    before = state(broken)
+    with pytest.raises(RuntimeError, match="broken on purpose"):
+        attribute(broken, x, 0)
+    assert_same(before, state(broken))
+
+
+def test_output_with_us_is_the_output(vit, x):
+    torch.testing.assert_close(Probe(vit, x, 0).logits, vit(x).detach(), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+def test_grad_modes(vit, x, mode):
+    expected = signed(vit, x)
+    with mode():
+        torch.testing.assert_close(signed(vit, x.clone()), expected)
+        assert torch.is_inference_mode_enabled() == (mode is torch.inference_mode)
+
+
+def test_frozen_weights(vit, x):
+    expected = signed(vit, x)
+    torch.testing.assert_close(signed(vit.requires_grad_(False), x), expected)
+
+
+def test_weights_made_in_inference_mode(x):
+    with torch.inference_mode():
+        net = VisionTransformer(classes=5, size=16, patch=4, width=16, depth=2, heads=2, hidden=32)
+    with pytest.raises(BadModel, match="inference mode"):
+        attribute(net, x, 0)
+
+
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+def test_compiled_modules_explain_the_original(vit, x):
+    expected = signed(vit, x)
+    torch.testing.assert_close(signed(torch.compile(vit, backend="eager"), x), expected)
+    vit.blocks[1] = torch.compile(vit.blocks[1], backend="eager")
+    vit(x)
+    torch.testing.assert_close(signed(vit, x), expected)
+    vit.compile(backend="eager")
+    vit(x)
+    torch.testing.assert_close(signed(vit, x), expected)
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.bfloat16, 0.1), (torch.float16, 0.02), (torch.float64, 1e-4)])
+def test_precisions(vit, x, dtype, bound):
+    expected = signed(vit, x)
+    ours = signed(vit.to(dtype), x.to(dtype))
+    assert ours.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    assert (ours - expected).abs().max() < bound * expected.abs().max()
+
+
+def test_autocast(vit, x):
+    expected = signed(vit, x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        ours = signed(vit, x)
+    assert (ours - expected).abs().max() < 0.1 * expected.abs().max()
+
+
+def test_nothing_is_kept(vit, x):
+    import gc
+    import weakref
+
+    probe = Probe(vit, x, 0)
+    seen = [weakref.ref(probe), weakref.ref(probe.calls[0].q)]
+    gc.disable()
+    try:
+        del probe
+        assert [ref() for ref in seen] == [None, None]  # freed at once, not at the next collection
+    finally:
+        gc.enable()
+
+
+# What cannot be explained --------------------------------------------------------------------------------------------
+
+
+class Patches(nn.Module):
+    """4 x 4 patches of 4 pixels as tokens of width 16; subclasses say what is done with them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed, self.head = nn.Conv2d(3, 16, 4, stride=4), nn.Linear(16, 5)
+
+    def tokens(self, x: Tensor) -> Tensor:
+        return self.embed(x).flatten(2).mT
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.mix(self.tokens(x)).mean(dim=1))
+
+    def mix(self, x: Tensor) -> Tensor:
+        return x
+
+
+class Attentive(Patches):
+    def mix(self, x: Tensor) -> Tensor:
+        return nn.functional.scaled_dot_product_attention(x[:, None], x[:, None], x[:, None])[:, 0]
+
+
+class Unused(Attentive):
+    def mix(self, x: Tensor) -> Tensor:
+        super().mix(x)
+        return x
+
+
+class Shuffled(Attentive):
+    def mix(self, x: Tensor) -> Tensor:
+        return super().mix(x[:, torch.randperm(16, generator=torch.Generator().manual_seed(0))])
+
+
+class Windows(Attentive):
+    def mix(self, x: Tensor) -> Tensor:
+        return super().mix(x.reshape(-1, 4, 16)).reshape(x.shape)
+
+
+class Channels(Attentive):
+    def mix(self, x: Tensor) -> Tensor:
+        return super().mix(x.mT[:, :7]).mT.repeat(1, 1, 3)[..., :16]
+
+
+@pytest.mark.parametrize(
+    ("net", "error", "message"),
+    [
+        (Patches, NoAttention, "Patches computed no attention that can be seen"),
+        (Unused, NoAttention, "the last of 1 attentions of Unused does not reach the explained score"),
+        (Shuffled, NoGrid, "the tokens are not the patches row by row"),
+        (Windows, NoAttention, r"works on \(12, 1, 4, 16\), not on the tokens of 3 inputs"),
+        (Channels, NoGrid, "the tokens are not the patches row by row"),
+    ],
+)
+def test_models_that_cannot_be_explained(net, error, message, x):
+    with pytest.raises(error, match=message):
+        attribute(net(), x, 0)
+
+
+def test_a_model_without_classifier(x):
+    class Features(Attentive):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.mix(self.tokens(x))
+
+    with pytest.raises(BadTarget, match=r"logits of shape \(batch, classes\), got \(3, 16, 16\); give a target"):
+        attribute(Features(), x, 0)
+    assert attribute(Features(), x, lambda tokens: tokens[:, :, 0].mean(dim=1), heads="mean").shape == (3, 4, 4)
+
+
+def test_not_finite(vit, x):
+    vit.norm.weight.data[3] = torch.nan
+    with pytest.raises(BadModel, match="output is not finite; look for NaN in its weights"):
+        attribute(vit, x, 0)
+
+
+def test_a_map_of_zeros_is_an_error_unless_allowed(vit, x):
+    biased = vit.requires_grad_(False)
+    for block in biased.blocks:  # a large bias on every key gives every token of a head one sign
+        block.attn.qkv.bias[16:32] = 100.0
+    maps = [attribute(biased, x[:1], c, allow_blank=True) for c in range(5)]
+    blank = [c for c, relevance in enumerate(maps) if not relevance.any()]
+    assert blank
+    with pytest.raises(BadRelevance, match=r"found no token that speaks for \(sample, target\) \[\[0, 0\]\]"):
+        attribute(biased, x[:1], blank[0])
+
+
+def test_pictures_of_another_size_are_learnt_anew(vit):
+    class AnySize(Attentive):
+        pass
+
+    net = AnySize()
+    for H, W in ((16, 16), (8, 24), (4, 4 * 9), (16, 16)):
+        assert signed(net, torch.randn(2, 3, H, W)).shape == (2, H // 4, W // 4)
