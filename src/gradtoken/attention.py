@@ -75,7 +75,7 @@ def average(attention: Attention, values: Tensor) -> Tensor:
 
 
 def average_rows(attention: Attention, weights: Tensor) -> Tensor:
-    """weights' @ (mean over heads of A): some rows of A, summed. (B, N) -> (B, M)"""
+    """Weights' @ (mean over heads of A): some rows of A, summed. (B, N) -> (B, M)"""
     used = weights.abs().sum(dim=0).nonzero()[:, 0].tolist()
     total = weights.new_zeros(weights.shape[0], attention.shape[3])
     for start in range(min(used), max(used) + 1, CHUNK) if used else ():

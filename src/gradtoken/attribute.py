@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from gradtoken.errors import BadRelevance
+from gradtoken.inputs import Inputs
 from gradtoken.methods import METHODS
-from gradtoken.probe import Inputs, Probe, Target
+from gradtoken.probe import Probe
+from gradtoken.targets import Target
 
 
 def attribute(

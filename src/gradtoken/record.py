@@ -103,7 +103,7 @@ class Recorder(TorchFunctionMode):
         return len(self.segments) - 1
 
     def confirm(self, call: Call) -> None:
-        """This was an attention."""
+        """Note that the products since its site were an attention."""
         self.calls.append(call)
         self.drop(before=call.site)
         if self.until is not None and self.until(call):
@@ -139,7 +139,7 @@ def sdpa(
     return op(q, key, value, mask, **options)  # type: ignore[no-any-return]
 
 
-def multihead(record: Recorder, op: Op, *args: Any, **kwargs: Any) -> Any:
+def multihead(record: Recorder, _op: Op, *args: Any, **kwargs: Any) -> Any:
     with record:  # a mode is off inside its own handler
         return multi_head_attention(*args, **kwargs)
 

@@ -70,7 +70,7 @@ def patch_box(cell: tuple[int, int], grid: tuple[int, int], picture: tuple[int, 
 
 
 def marked_pictures(picture: Tensor, grid: tuple[int, int]) -> Tensor:
-    """The picture itself and three copies, changed in the first, the second and the last patch. (C, H, W) -> (4, ...)"""
+    """The picture and three copies, changed in the first, the second and the last patch. (C, H, W) -> (4, C, H, W)"""
     cells = [(0, 0), (0, 1) if grid[1] > 1 else (1, 0), (grid[0] - 1, grid[1] - 1)]
     noise = torch.randn(picture.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     marked = picture.expand(4, *picture.shape).clone()

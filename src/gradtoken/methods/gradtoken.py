@@ -59,7 +59,7 @@ def average_matmul(probe: Probe, M: Tensor, blocks: list[Attention]) -> Tensor:
     """Abar M with Abar = sum of the blocks' head means / L: a token collects from those it attends to (eq. 14, 16)."""
     L = len(probe.earlier) + 1
     values = widen(probe, M, blocks)
-    total = sum(average(A, values) for A in blocks)
+    total = torch.stack([average(A, values) for A in blocks]).sum(dim=0)
     return narrow(probe, total / L, M)
 
 
@@ -74,7 +74,7 @@ def rollout_matmul(probe: Probe, M: Tensor, blocks: list[Attention]) -> Tensor:
 def average_elementwise(probe: Probe, M: Tensor, blocks: list[Attention]) -> Tensor:
     """The readout's row of Abar, times M."""
     r = readout(probe, blocks)
-    row = sum(average_rows(A, r) for A in blocks) / (len(probe.earlier) + 1)
+    row = torch.stack([average_rows(A, r) for A in blocks]).sum(dim=0) / (len(probe.earlier) + 1)
     return probe.layout.content(row, row.shape[1])[:, None, None] * M
 
 

@@ -1,0 +1,27 @@
+"""From calls as a model made them to `Attention` over the tokens of a batch."""
+
+from torch import Tensor
+
+from gradtoken.attention import Attention
+from gradtoken.record import Call
+
+
+def align(x: Tensor, batch: int) -> Tensor | None:
+    """(B, H, N, D) from what a model computed: heads may be missing or folded into the batch; else None."""
+    if x.ndim == 3 and len(x) % batch == 0:
+        return x.unflatten(0, (batch, -1))
+    if x.ndim == 4 and len(x) == batch:
+        return x
+    return None
+
+
+def aligned(call: Call, batch: int) -> Attention | None:
+    """A recorded call as `Attention`, or None where its tokens are not those of a batch of inputs (windows)."""
+    q, k = align(call.q, batch), align(call.k, batch)
+    weights = None if call.weights is None else align(call.weights, batch)
+    if q is None or k is None or (weights is None) != (call.weights is None):
+        return None
+    q, k = q / call.q_factor, k / call.k_factor
+    if k.shape[1] != q.shape[1]:  # grouped heads share keys
+        k = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
+    return Attention(q, k, call.scale or 1.0, call.mask, call.causal, weights)

@@ -1,0 +1,56 @@
+"""What a model is called with: a tensor, a tuple of arguments or a mapping of keyword arguments, batch first."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from gradtoken.errors import BadTarget
+
+Inputs = Tensor | tuple[Any, ...] | Mapping[str, Any]
+
+
+def tensors(inputs: Inputs) -> list[Tensor]:
+    """The tensors among the inputs, in order."""
+    values = inputs.values() if isinstance(inputs, Mapping) else inputs if isinstance(inputs, tuple) else (inputs,)
+    return [x for x in values if isinstance(x, Tensor)]
+
+
+def batch_of(inputs: Inputs) -> int:
+    """Number of samples: the length of the first tensor."""
+    found = tensors(inputs)
+    if not found or found[0].ndim == 0 or len(found[0]) == 0:
+        raise BadTarget(f"expected inputs with a batch of at least one sample, got {type(inputs).__name__} without")
+    return len(found[0])
+
+
+def picture_of(inputs: Inputs) -> Tensor | None:
+    """The batch of pictures among the inputs: the first floating tensor (B, C, H, W)."""
+    return next((x for x in tensors(inputs) if x.ndim == 4 and x.is_floating_point()), None)
+
+
+def signature(inputs: Inputs) -> tuple[Any, ...]:
+    """What decides how many tokens a model makes: the shapes without the batch."""
+    return tuple((tuple(x.shape[1:]), x.dtype) for x in tensors(inputs))
+
+
+def replaced(inputs: Inputs, picture: Tensor, pictures: Tensor) -> Inputs:
+    """The same inputs with other pictures; everything else of a batch's size is that of the first sample."""
+
+    def swap(x: Any) -> Any:
+        if x is picture:
+            return pictures
+        if isinstance(x, Tensor) and x.ndim and len(x) == len(picture):
+            return x[:1].expand(len(pictures), *x.shape[1:])
+        return x
+
+    if isinstance(inputs, Mapping):
+        return {name: swap(x) for name, x in inputs.items()}
+    return tuple(map(swap, inputs)) if isinstance(inputs, tuple) else pictures
+
+
+def call(net: nn.Module, inputs: Inputs) -> Any:
+    """Run the model."""
+    if isinstance(inputs, Mapping):
+        return net(**inputs)
+    return net(*inputs) if isinstance(inputs, tuple) else net(inputs)

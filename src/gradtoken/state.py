@@ -1,0 +1,43 @@
+"""Run a model and leave it exactly as it was."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from gradtoken.errors import BadModel
+
+
+def original(net: nn.Module) -> nn.Module:
+    """The module that was given to torch.compile, or the module itself."""
+    inner = getattr(net, "_orig_mod", net)
+    return inner if isinstance(inner, nn.Module) else net
+
+
+@contextlib.contextmanager
+def untouched(net: nn.Module, inputs: list[Tensor]) -> Iterator[None]:
+    """Evaluation mode, no inference mode, eager execution; flags and random state are put back, also after an error."""
+    if any(p.is_inference() for p in net.parameters()):
+        raise BadModel("the weights were made in inference mode, which forbids gradients; load the model outside of it")
+    devices = {x.device.index or 0 for x in inputs if x.device.type == "cuda"}
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.random.fork_rng(devices=list(devices)))
+        if "torch._dynamo" in sys.modules:  # nothing is compiled where it was never imported
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(evaluating(net))
+        yield
+
+
+@contextlib.contextmanager
+def evaluating(net: nn.Module) -> Iterator[None]:
+    """Evaluation mode, each module's own flag put back at the end."""
+    training = [(module, module.training) for module in net.modules()]
+    try:
+        net.eval()
+        yield
+    finally:
+        for module, flag in training:
+            module.training = flag
