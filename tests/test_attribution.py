@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gradtoken.attribute import attribute
+from gradtoken.attribution import attribute
 from gradtoken.errors import BadModel, BadRelevance, BadTarget, NoAttention, NoGrid, UnknownName
 from gradtoken.models.vit import VisionTransformer
 from gradtoken.probe import Probe
