@@ -1,0 +1,119 @@
+"""transformers: image classifiers from a folder, and networks already built."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from pickle import PickleError
+from typing import Any
+
+import torch
+
+from gradtoken.errors import BadModel
+from gradtoken.models._torchvision import ensure_torchvision
+from gradtoken.models.hub import NAME
+from gradtoken.models.labels import Labels, in_order
+from gradtoken.models.model import HEADLESS, Model, need
+from gradtoken.models.preprocess import Preprocess
+from gradtoken.models.recipes import from_transformers
+from gradtoken.models.weights import brief
+
+FAULTS = (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, ImportError, PickleError)
+
+
+def library() -> Any:
+    ensure_torchvision()
+    return need("transformers", "transformers")
+
+
+def load_transformers(folder: Path, name: str, preprocess: Preprocess | None, headless: bool) -> Model:
+    """A folder that `save_pretrained` wrote, or a hub model's. No code from the folder is run."""
+    transformers = library()
+    config = read(transformers.AutoConfig, folder, name)
+    heads = config.architectures or []
+    classifies = any("ForImageClassification" in head for head in heads)
+    if not (classifies or headless):
+        raise BadModel(
+            f"{name} has no image classification head (its architecture is {', '.join(heads) or 'not named'}), so its "
+            "classes would be random; choose a fine-tuned model, or pass headless=True with a callable target"
+        )
+    if hasattr(config, "text_config") and not classifies:
+        raise BadModel(f"{name} has an image and a text tower; expected an image model alone")
+    kind = transformers.AutoModelForImageClassification if classifies else transformers.AutoModel
+    net, report = read(kind, folder, name, config=config, dtype=torch.float32, output_loading_info=True)
+    if report["missing_keys"] or report.get("mismatched_keys"):
+        keys = sorted(map(str, [*report["missing_keys"], *report.get("mismatched_keys", ())]))
+        raise BadModel(f"{name}: {len(keys)} weights are missing or of another shape, so random: {', '.join(keys[:4])}")
+    return Model(
+        net=net,
+        name=name,
+        preprocess=preprocess or preprocess_in(folder, name),
+        labels=labels_of(config) if classifies else None,
+        source=f"transformers {type(net).__name__} from {name}",
+        note="" if classifies else f"{name} {HEADLESS}",
+    )
+
+
+def read(kind: Any, folder: Path, name: str, **options: Any) -> Any:
+    """`kind.from_pretrained(folder)`, offline, with what goes wrong put plainly."""
+    try:
+        with quiet():
+            return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)
+    except FAULTS as error:
+        raise BadModel(f"{name}: transformers cannot load it as {kind.__name__}: {brief(error)}") from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars and reports on the screen; what matters is in our own messages."""
+    logging = library().utils.logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def preprocess_in(folder: Path, name: str) -> Preprocess:
+    """As the image processor's configuration in the folder says."""
+    if not any((folder / file).exists() for file in ("preprocessor_config.json", "processor_config.json")):
+        raise BadModel(
+            f"{name}: no preprocessor_config.json in {str(folder)!r}; save the image processor beside the model"
+        )
+    processor = read(library().AutoImageProcessor, folder, name, backend="pil")
+    return from_transformers(processor.to_dict())
+
+
+def preprocess_of(net: Any) -> tuple[Preprocess, str] | None:
+    """Of a network already built: from the folder it came from, else its kind's default at its size, with a note."""
+    config = net.config
+    origin = config.name_or_path or ""
+    saved = str(Path(origin, "preprocessor_config.json")) if origin else ""
+    if NAME.fullmatch(origin) and not Path(saved).is_file():
+        saved = need("huggingface_hub", "transformers").try_to_load_from_cache(origin, "preprocessor_config.json")
+    if isinstance(saved, str) and Path(saved).is_file():
+        return preprocess_in(Path(saved).parent, origin), ""
+    size = getattr(config, "image_size", None)
+    kinds = need("transformers.models.auto.image_processing_auto", "transformers")
+    entry = kinds.IMAGE_PROCESSOR_MAPPING_NAMES.get(config.model_type) or {}
+    if size is None or "pil" not in entry:
+        return None
+    height, width = (size, size) if isinstance(size, int) else size
+    default = kinds.get_image_processor_class_from_name(entry["pil"])(size={"height": height, "width": width})
+    plain = {**default.to_dict(), "do_center_crop": False, "image_processor_type": "ViTImageProcessor"}
+    plain.pop("crop_pct", None)
+    mean = tuple(default.image_mean)
+    return from_transformers(
+        plain
+    ), f"preprocessing: the default of {config.model_type} (mean {mean}); give preprocess="
+
+
+def labels_of(config: Any) -> Labels | None:
+    """id2label, unless it holds placeholders."""
+    names = config.id2label or {}
+    if not names or all(name == f"LABEL_{index}" for index, name in names.items()):
+        return None
+    return Labels.of(in_order(names))

@@ -1,0 +1,149 @@
+"""A model by name, folder, weights file or module, ready to be explained."""
+
+import importlib.util
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from gradtoken.errors import BadModel, UnknownName
+from gradtoken.models import _open_clip, _timm, _torchvision, _transformers
+from gradtoken.models.bundled import load_bundled
+from gradtoken.models.hub import NAME, fetch_repo, is_timm, read_json
+from gradtoken.models.labels import Labels
+from gradtoken.models.model import Model, check_names, move, settle
+from gradtoken.models.preprocess import Preprocess
+from gradtoken.models.recipes import from_open_clip
+from gradtoken.models.weights import SUFFIXES, check_finite
+
+Names = Labels | Sequence[str] | Mapping[Any, str] | str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to name a model. extra: of gradtoken, where its library comes with one."""
+
+    pattern: str
+    meaning: str
+    library: str
+    extra: str
+    installed: bool
+
+
+FORMS = (
+    ("bundled", "the small demonstration model that ships with gradtoken", "gradtoken", ""),
+    ("ORG/NAME", "an image classifier on the Hugging Face hub", "transformers", "transformers"),
+    ("timm:NAME", "a timm model, with its weights or those of weights=FILE", "timm", "timm"),
+    ("torchvision:NAME", "a torchvision classifier, likewise", "torchvision", "torchvision"),
+    ("open_clip:NAME/TAG", "the image tower of an open_clip model", "open_clip", "open-clip"),
+    ("FOLDER", "a folder that transformers' save_pretrained wrote", "transformers", "transformers"),
+    ("FOLDER", "a folder with timm's config.json and model.safetensors", "timm", "timm"),
+)
+
+
+def known_models() -> list[Form]:
+    """Every form of name that `load` takes, and whether its library is installed."""
+    return [Form(*form, importlib.util.find_spec(form[2]) is not None) for form in FORMS]
+
+
+def load(
+    model: str | os.PathLike[str] | nn.Module = "bundled",
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    labels: Names | None = None,
+    preprocess: Preprocess | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | str | None = None,
+    headless: bool = False,
+) -> Model:
+    """The model with its own preprocessing and class names, in evaluation mode, float32 unless `dtype` says otherwise.
+
+    model: a name (see `known_models`), a folder, or a module, which is moved only where `device` or `dtype` ask for
+    it and whose mode is left alone.
+    weights: a file to use instead of published weights, with timm:, torchvision: or open_clip: names.
+    labels, preprocess: instead of the model's own; labels as names, index -> name, or a file with them.
+    headless: also accept a model that gives features instead of classes.
+    """
+    names = None if labels is None else Labels.of(labels)
+    if isinstance(model, nn.Module):
+        if weights is not None:
+            raise BadModel("weights= goes with a name such as timm:NAME; load them into the module yourself")
+        loaded, count = from_module(model, preprocess)
+        check_finite(model, loaded.name)
+        move(model, device, dtype)
+    else:
+        path = None if weights is None else Path(weights)
+        loaded = settle(from_name(os.fspath(model), path, preprocess, headless), device, dtype)
+        count = classes_of(loaded.net)
+    loaded = replace(loaded, labels=names or loaded.labels, preprocess=preprocess or loaded.preprocess)
+    check_names(loaded.labels, count)
+    return loaded
+
+
+def from_name(name: str, weights: Path | None, preprocess: Preprocess | None, headless: bool) -> Model:
+    """Dispatch on the form of the name."""
+    library, colon, rest = name.partition(":")
+    if colon and library == "timm":
+        return _timm.load_timm(rest, weights, headless)
+    if colon and library == "torchvision":
+        return _torchvision.load_torchvision(rest, weights)
+    if colon and library == "open_clip":
+        return _open_clip.load_open_clip(rest, weights)
+    if weights is not None or Path(name).suffix in SUFFIXES:
+        raise BadModel(
+            f"{str(weights or name)!r} holds weights only: name the architecture too, for example "
+            "load('timm:deit_tiny_patch16_224', weights=FILE) or --model timm:deit_tiny_patch16_224 --weights FILE"
+        )
+    if name == "bundled":
+        return load_bundled()
+    if name and Path(name).is_dir():
+        return from_folder(Path(name), name, preprocess, headless)
+    if NAME.fullmatch(name):
+        return from_folder(fetch_repo(name), name, preprocess, headless)
+    forms = ", ".join(dict.fromkeys(form[0] for form in FORMS))
+    near = f"did you mean timm:{name}? " if re.fullmatch(r"\w+_\w+(\.\w+)?", name) else ""
+    raise UnknownName(f"no model {name!r}; {near}expected one of {forms}, or a module")
+
+
+def from_folder(folder: Path, name: str, preprocess: Preprocess | None, headless: bool) -> Model:
+    """A folder with a config.json of timm or transformers."""
+    if not (folder / "config.json").is_file():
+        raise BadModel(f"expected config.json and model.safetensors in the folder {name!r}; there is no config.json")
+    if is_timm(read_json(folder / "config.json")):
+        return _timm.load_timm_folder(folder, name, headless)
+    return _transformers.load_transformers(folder, name, preprocess, headless)
+
+
+def from_module(net: nn.Module, preprocess: Preprocess | None) -> tuple[Model, int | None]:
+    """A network already built, with the preprocessing it carries, and its number of classes where it tells."""
+    own, labels, note = preprocess, None, ""
+    config: Any = getattr(net, "config", None)
+    if getattr(net, "pretrained_cfg", None):
+        own = own or _timm.preprocess_of(net)
+        labels = _timm.labels_of(net)
+    elif hasattr(config, "model_type"):
+        if own is None:
+            own, note = _transformers.preprocess_of(net) or (None, "")
+        labels = _transformers.labels_of(config)
+    elif hasattr(net, "preprocess_cfg"):
+        settings: Any = net.preprocess_cfg
+        own = own or from_open_clip(settings)
+    kind = type(net).__name__
+    if own is None:
+        raise BadModel(
+            f"{kind} does not say how pictures are prepared for it; give preprocess=Preprocess(size=(H, W), ...)"
+        )
+    return Model(net, kind, own, labels, f"the {kind} that was passed in", note), classes_of(net)
+
+
+def classes_of(net: nn.Module) -> int | None:
+    """The number of classes, where the network tells."""
+    count: Any = getattr(net, "num_classes", None)
+    if count is None and hasattr(getattr(net, "config", None), "num_labels"):
+        count = net.config.num_labels  # type: ignore[union-attr]
+    return count if isinstance(count, int) else None

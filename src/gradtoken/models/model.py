@@ -1,0 +1,61 @@
+"""A loaded network with everything that explaining it takes."""
+
+import importlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from gradtoken.errors import BadModel, MissingExtra
+from gradtoken.models.labels import Labels
+from gradtoken.models.preprocess import Preprocess
+from gradtoken.models.weights import check_finite
+
+HEADLESS = "gives features, not classes: the target must be a callable on its output"
+
+
+@dataclass(frozen=True)
+class Model:
+    """name: as asked for. source: one phrase on the origin of the weights. note: what the user should know, or ""."""
+
+    net: nn.Module
+    name: str
+    preprocess: Preprocess
+    labels: Labels | None
+    source: str
+    note: str = ""
+
+
+def need(package: str, extra: str) -> Any:
+    """Import an optional package, or say how to install it."""
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("gradtoken"):
+            raise
+        raise MissingExtra.of(error.name.split(".")[0], extra) from error
+
+
+def settle(model: Model, device: torch.device | str | None, dtype: torch.dtype | str | None) -> Model:
+    """The model in evaluation mode, on its device, with finite weights."""
+    check_finite(model.net, model.name)
+    return replace(model, net=move(model.net, device, dtype).eval())
+
+
+def move(net: nn.Module, device: torch.device | str | None, dtype: torch.dtype | str | None) -> nn.Module:
+    """The network on a device and in a number format; None leaves as is."""
+    number = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if dtype is not None and not (isinstance(number, torch.dtype) and number.is_floating_point):
+        raise BadModel(f"dtype={dtype!r}; expected float32, float16, bfloat16 or float64")
+    try:
+        return net.to(device=device, dtype=number)
+    except (RuntimeError, AssertionError) as error:
+        raise BadModel(f"the model cannot be moved to device {str(device)!r}: {error}; try device='cpu'") from error
+
+
+def check_names(labels: Labels | None, classes: int | None) -> Labels | None:
+    """The labels, if there is one for each class."""
+    if labels is not None and classes and len(labels) != classes:
+        raise BadModel(f"{len(labels)} class names were given for a model with {classes} classes; they must match")
+    return labels
