@@ -188,6 +188,21 @@ def test_nothing_is_kept(vit, x):
         gc.enable()
 
 
+def test_a_model_that_takes_another_path(x):
+    class Moody(Attentive):
+        twice = True
+
+        def mix(self, x: Tensor) -> Tensor:
+            return super().mix(super().mix(x)) if self.twice else super().mix(x)
+
+    net = Moody()
+    signed(net, x)
+    net.twice = False
+    once = Attentive()
+    once.load_state_dict(net.state_dict())
+    torch.testing.assert_close(signed(net, x), signed(once, x))
+
+
 # What cannot be explained --------------------------------------------------------------------------------------------
 
 

@@ -27,7 +27,7 @@ HOMES = {
     "explain": "explaining",
     "load": "models.load",
 }
-__all__ = ["__version__", *HOMES]  # noqa: PLE0604
+__all__ = ["__version__", *HOMES]
 
 
 def __getattr__(name: str) -> Any:

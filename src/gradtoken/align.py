@@ -9,7 +9,7 @@ from gradtoken.record import Call
 def align(x: Tensor, batch: int) -> Tensor | None:
     """(B, H, N, D) from what a model computed: heads may be missing or folded into the batch; else None."""
     if x.ndim == 3 and len(x) % batch == 0:
-        return x.unflatten(0, (batch, -1))
+        return x.reshape(batch, -1, *x.shape[1:])
     if x.ndim == 4 and len(x) == batch:
         return x
     return None
@@ -21,7 +21,12 @@ def aligned(call: Call, batch: int) -> Attention | None:
     weights = None if call.weights is None else align(call.weights, batch)
     if q is None or k is None or (weights is None) != (call.weights is None):
         return None
-    q, k = q / call.q_factor, k / call.k_factor
+    q, k = unscaled(q, call.q_factor), unscaled(k, call.k_factor)
     if k.shape[1] != q.shape[1]:  # grouped heads share keys
         k = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
     return Attention(q, k, call.scale or 1.0, call.mask, call.causal, weights)
+
+
+def unscaled(x: Tensor, factor: float) -> Tensor:
+    """x / factor, without a copy where there is nothing to divide."""
+    return x if factor == 1.0 else x / factor

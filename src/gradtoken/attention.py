@@ -90,13 +90,12 @@ def reachable(attention: Attention, readers: Tensor) -> Tensor:
     B, _, N, M = attention.shape
     if attention.weights is not None:
         seen = (attention.weights > 0).any(dim=1)
-    elif attention.mask is None:
-        seen = torch.ones(B, N, M, dtype=torch.bool, device=readers.device) if attention.causal else None
-    else:
+    elif attention.mask is not None:
         mask = attention.mask if attention.mask.dtype == torch.bool else attention.mask > MASKED
-        mask = mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
-        seen = mask.any(dim=1).expand(B, N, M)
-    if seen is None:
+        seen = mask.reshape((1,) * (4 - mask.ndim) + mask.shape).any(dim=1).expand(B, N, M)
+    elif attention.causal:
+        seen = torch.ones(B, N, M, dtype=torch.bool, device=readers.device)
+    else:
         return torch.ones(B, M, dtype=torch.bool, device=readers.device)
     if attention.causal:
         seen = seen.tril()

@@ -1,7 +1,7 @@
 """The waist: what a method may know about one forward pass, for any model."""
 
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -61,13 +61,17 @@ class Probe:
                 with record:
                     output = call(self.net, self.inputs)
                 torch.set_grad_enabled(True)
-                scores = read(output, target, self.batch)
-                self._dq = self._differentiate(record, scores.values)
+                as_learnt = start in (None, record.last_site)
+                if as_learnt:
+                    scores = read(output, target, self.batch)
+                    self._dq = self._differentiate(record, scores.values)
         finally:
-            record.drop()
+            self.calls = record.close()
+        if not as_learnt:  # the model took another path than the first time
+            return self._run(target, None)
         self.logits, self.scores, self.several = scores.logits, scores.values.detach(), scores.several
-        self.calls = [replace(c, q=c.q.detach()) for c in record.calls]
-        self.grids, self._start = record.grids, record.calls[-1].site
+        self.grids, self._start = record.grids, self.calls[-1].site
+        return None
 
     def _differentiate(self, record: Recorder, scores: Tensor) -> list[Tensor]:
         """Gradient of each score, summed over the batch, by the last query before its scale: K tensors."""

@@ -9,8 +9,8 @@ pass is dropped again whenever a later attention begins; only the tail's share s
 run saves even that: no graph is built before it.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, MutableMapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -56,8 +56,8 @@ class Recorder(TorchFunctionMode):
         self.calls: list[Call] = []
         self.grids: list[tuple[int, int]] = []
         self.segments: list[list[list[Tensor]]] = [[]]
-        self.marks: WeakIdKeyDictionary = WeakIdKeyDictionary()
-        self.factors: WeakIdKeyDictionary = WeakIdKeyDictionary()
+        self.marks: MutableMapping[Any, Call] = WeakIdKeyDictionary()
+        self.factors: MutableMapping[Any, float] = WeakIdKeyDictionary()
 
     def __torch_function__(self, op: Op, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         handler = HANDLERS.get(op)
@@ -87,6 +87,18 @@ class Recorder(TorchFunctionMode):
                 box.clear()
             segment.clear()
 
+    def close(self) -> list[Call]:
+        """The calls, cut from the graph; nothing of the graph is held any more.
+
+        The graph holds the recorder (through `pack`) and the recorder the graph (through q): a ring that Python's
+        collector cannot see, so it has to be opened by hand.
+        """
+        self.drop()
+        calls = [settled(call) for call in self.calls]
+        self.calls.clear()
+        self.marks.clear()
+        return calls
+
     # Attention ------------------------------------------------------------------------------------------------------
 
     def begin(self, q: Tensor) -> Tensor:
@@ -102,8 +114,15 @@ class Recorder(TorchFunctionMode):
     def site(self) -> int:
         return len(self.segments) - 1
 
+    @property
+    def last_site(self) -> int | None:
+        """Where the last attention so far began."""
+        return self.calls[-1].site if self.calls else None
+
     def confirm(self, call: Call) -> None:
-        """Note that the products since its site were an attention."""
+        """Note that the products since its site were an attention; so the one before it is not the last."""
+        if self.calls:
+            self.calls[-1] = settled(self.calls[-1])
         self.calls.append(call)
         self.drop(before=call.site)
         if self.until is not None and self.until(call):
@@ -117,6 +136,16 @@ class Recorder(TorchFunctionMode):
             if isinstance(arg, Tensor) and arg in self.marks and arg.numel() == out.numel():
                 self.marks[out] = self.marks[arg]
                 return
+
+
+def settled(call: Call) -> Call:
+    """A call whose tail is not wanted: q is no node of the graph, q and k hold no more memory than their own."""
+    return replace(call, q=apart(call.q.detach()), k=apart(call.k))
+
+
+def apart(x: Tensor) -> Tensor:
+    """x without what shares its storage: q and k are often slices of one tensor that holds v too."""
+    return x.clone() if x.untyped_storage().nbytes() > x.numel() * x.element_size() else x
 
 
 def sdpa(
@@ -148,7 +177,7 @@ def product(record: Recorder, op: Op, *args: Any, **kwargs: Any) -> Tensor:
     """Q @ K' begins an attention written by hand, A @ V ends it."""
     a, b = (*args, *(kwargs.pop(name) for name in ("input", "other", "mat2") if name in kwargs))
     mark = record.marks.get(a) if isinstance(a, Tensor) else None
-    if isinstance(mark, Call) and mark.weights is not None:
+    if mark is not None and mark.weights is not None:
         record.confirm(Call(**{**vars(mark), "weights": a.detach()}))
         record.marks.clear()
         return op(a, b, **kwargs)  # type: ignore[no-any-return]
@@ -167,7 +196,7 @@ def softmax(record: Recorder, op: Op, *args: Any, **kwargs: Any) -> Tensor:
     scores = args[0] if args else kwargs["input"]
     dim = args[1] if len(args) > 1 else kwargs.get("dim")
     mark = record.marks.get(scores)
-    if isinstance(mark, Call) and dim in (-1, scores.ndim - 1):
+    if mark is not None and dim in (-1, scores.ndim - 1):
         record.marks[A] = Call(**{**vars(mark), "weights": A.detach()})
     return A  # type: ignore[no-any-return]
 
@@ -192,7 +221,7 @@ def convolution(record: Recorder, op: Op, *args: Any, **kwargs: Any) -> Tensor:
     return out  # type: ignore[no-any-return]
 
 
-DIVISIONS = {torch.div, torch.true_divide, Tensor.div, Tensor.__truediv__, Tensor.true_divide}
+DIVISIONS: set[Op] = {torch.div, torch.true_divide, Tensor.div, Tensor.__truediv__, Tensor.true_divide}
 HANDLERS: dict[Op, Op] = {
     F.scaled_dot_product_attention: sdpa,
     F.multi_head_attention_forward: multihead,

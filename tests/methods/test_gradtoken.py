@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gradtoken.attribute import attribute
+from gradtoken.attribution import attribute
 from gradtoken.errors import BadTarget, UnknownName
 from gradtoken.probe import Probe
 from tests import zoo

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gradtoken.attribute import attribute
+from gradtoken.attribution import attribute
 from tests import zoo
 from tests.reference import gradtoken as oracle
 

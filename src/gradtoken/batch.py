@@ -1,0 +1,131 @@
+"""Many pictures one after the other for the shell; and what the shell says of a model."""
+
+import importlib.metadata
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from gradtoken.errors import BadTarget, GradTokenError
+from gradtoken.explaining import PACKAGES, explain
+from gradtoken.models.model import Model
+from gradtoken.probe import Probe
+from gradtoken.result import Explanation, Explanations
+
+console, errors = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where results go: one file, or a folder that gets one file a picture."""
+
+    path: Path
+    is_folder: bool
+    suffix: str
+
+    @classmethod
+    def of(cls, path: Path | None, form: str, pictures: int) -> "Destination":
+        """From what the user gave: nothing, a file, or a folder (which several pictures need)."""
+        folder = path is not None and (path.is_dir() or not path.suffix)
+        if path is not None and not folder:
+            if pictures > 1:
+                raise BadTarget(f"--out {path} is one file, but {pictures} pictures were given; name a folder")
+            return cls(path, False, path.suffix)
+        folder_path = path or Path()
+        try:
+            folder_path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise GradTokenError(f"the folder {folder_path} cannot be made: {error.strerror}") from error
+        return cls(folder_path, True, "." + form.lstrip("."))
+
+    def of_picture(self, source: str, taken: set[Path]) -> Path:
+        """A file for one picture; pictures of the same name get a number."""
+        if not self.is_folder:
+            return self.path
+        stem = re.sub(r"[^\w.-]+", "_", Path(source).stem).strip(".-") or "picture"
+        names = [f"{stem}-gradtoken{self.suffix}", *(f"{stem}-gradtoken-{i}{self.suffix}" for i in range(2, 10**6))]
+        path = next(self.path / name for name in names if self.path / name not in taken)
+        taken.add(path)
+        return path
+
+
+def parse_options(settings: Sequence[str]) -> dict[str, Any]:
+    """["depth=2", "heads=mean"] -> {"depth": 2, "heads": "mean"}."""
+    options: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals or not name.isidentifier() or name in ("picture", "model", "target", "method"):
+            raise BadTarget(f"expected --set NAME=VALUE, got {setting!r}")
+        options[name] = int(value) if re.fullmatch(r"[+-]?\d+", value) else value
+    return options
+
+
+def explain_all(
+    pictures: Sequence[Any], model: Model, request: dict[str, Any], destination: Destination, style: dict[str, Any]
+) -> int:
+    """Explain each picture and write its file; a bad picture is reported and the rest go on. Number of failures."""
+    taken: set[Path] = set()
+    failed = 0
+    columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=errors, transient=True, disable=len(pictures) < 2) as progress:
+        for picture in progress.track(pictures, description="explaining"):
+            source = "stdin" if isinstance(picture, bytes) else os.fspath(picture)
+            try:
+                result = explain(picture, model, **request)
+                path = destination.of_picture(source, taken)
+                result.save(path, **style)
+            except GradTokenError as error:
+                if len(pictures) == 1:
+                    raise
+                failed += 1
+                errors.print(f"{source}: {type(error).__name__}: {error}", style="red", markup=False, highlight=False)
+            else:
+                report(result, path)
+    return failed
+
+
+def report(result: Explanation | Explanations, path: Path) -> None:
+    """One line a map: the class, how sure the model is, and the file."""
+    for one in result if isinstance(result, Explanations) else [result]:
+        sure = "" if one.probability is None else f"  probability {one.probability:.3f}"
+        line = f"{one.name}{sure}  logit {one.logit:.3f}  {one.method} -> {path}"
+        console.print(line, markup=False, highlight=False)
+
+
+def environment() -> dict[str, str]:
+    """Versions of what is installed, and the devices PyTorch sees."""
+    facts = {}
+    for package in PACKAGES.values():
+        try:
+            facts[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            facts[package] = "not installed"
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return facts | {"devices": f"cpu, {accelerator}" if accelerator else "cpu"}
+
+
+def checkup(model: Model) -> dict[str, str]:
+    """What one forward pass of a model shows: its attentions, its tokens and what its output reads."""
+    weight = next(model.net.parameters())
+    H, W = model.preprocess.size
+    noise = torch.randn(1, 3, H, W, generator=torch.Generator().manual_seed(0)).to(weight.device, weight.dtype)
+    probe = Probe(model.net, noise)
+    layout, last = probe.layout, probe.last
+    readers = int(probe.readers.sum())
+    readout = "a pooling query" if not last.square else "one token" if readers == 1 else f"the mean of {readers} tokens"
+    return {
+        "model": f"{model.name}: {model.source}",
+        "parameters": f"{sum(p.numel() for p in model.net.parameters()):,} in {str(weight.dtype).removeprefix('torch.')}",
+        "picture": f"{H} x {W} pixels",
+        "attention": f"{len(probe.calls)} calls seen; {len(probe.earlier)} before the last are over its tokens",
+        "heads": f"{last.shape[1]} of width {last.q.shape[3]}",
+        "grid": f"{layout.rows} x {layout.columns} patches after {layout.first} prefix tokens",
+        "readout": readout,
+        "classes": str(probe.logits.shape[1]) if probe.logits is not None else "none",
+    }
