@@ -28,5 +28,5 @@ def aligned(call: Call, batch: int) -> Attention | None:
 
 
 def unscaled(x: Tensor, factor: float) -> Tensor:
-    """x / factor, without a copy where there is nothing to divide."""
+    """X / factor, without a copy where there is nothing to divide."""
     return x if factor == 1.0 else x / factor

@@ -66,7 +66,7 @@ def average(attention: Attention, values: Tensor) -> Tensor:
     if mask is not None and mask.dtype != torch.bool:
         mask = mask.to(values.dtype)
     means = []
-    for columns in values.split(width, dim=-1):  # as wide as the keys, so that the fused kernel takes them
+    for columns in torch.split(values, width, dim=-1):  # as wide as the keys, so that the fused kernel takes them
         padded = F.pad(columns, (0, width - columns.shape[-1]))
         V = padded[:, None].expand(-1, q.shape[1], -1, -1)
         Z = F.scaled_dot_product_attention(q, k, V, mask, is_causal=attention.causal, scale=attention.scale)

@@ -32,9 +32,9 @@ def attribute(
     Returns (B, rows, columns) for pictures, (B, tokens) for token sequences, with k after B for (B, k) targets.
     Raises BadRelevance for a map that is not finite or, unless `allow_blank`, zero everywhere.
     """
-    entry = METHODS[method]
+    run = METHODS[method].bind(options)
     probe = Probe(net, inputs, target)
-    relevance = entry.call(probe, **options)
+    relevance = run(probe)
     check_maps(relevance, method, allow_blank)
     return to_maps(probe, relevance)
 

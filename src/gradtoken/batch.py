@@ -14,6 +14,7 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainin
 
 from gradtoken.errors import BadTarget, GradTokenError
 from gradtoken.explaining import PACKAGES, explain
+from gradtoken.files import check_format
 from gradtoken.models.model import Model
 from gradtoken.probe import Probe
 from gradtoken.result import Explanation, Explanations
@@ -32,23 +33,25 @@ class Destination:
     @classmethod
     def of(cls, path: Path | None, form: str, pictures: int) -> "Destination":
         """From what the user gave: nothing, a file, or a folder (which several pictures need)."""
-        folder = path is not None and (path.is_dir() or not path.suffix)
-        if path is not None and not folder:
+        if path is not None and path.suffix and not path.is_dir():
             if pictures > 1:
                 raise BadTarget(f"--out {path} is one file, but {pictures} pictures were given; name a folder")
+            check_format(path.suffix)
             return cls(path, False, path.suffix)
-        folder_path = path or Path()
+        suffix = "." + form.lstrip(".").lower()
+        check_format(suffix)
+        folder = path or Path()
         try:
-            folder_path.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise GradTokenError(f"the folder {folder_path} cannot be made: {error.strerror}") from error
-        return cls(folder_path, True, "." + form.lstrip("."))
+            raise GradTokenError(f"the folder {folder} cannot be made: {error.strerror}") from error
+        return cls(folder, True, suffix)
 
     def of_picture(self, source: str, taken: set[Path]) -> Path:
         """A file for one picture; pictures of the same name get a number."""
         if not self.is_folder:
             return self.path
-        stem = re.sub(r"[^\w.-]+", "_", Path(source).stem).strip(".-") or "picture"
+        stem = re.sub(r"[^\w.-]+", "_", Path(source).stem).strip("._-") or "picture"
         names = [f"{stem}-gradtoken{self.suffix}", *(f"{stem}-gradtoken-{i}{self.suffix}" for i in range(2, 10**6))]
         path = next(self.path / name for name in names if self.path / name not in taken)
         taken.add(path)
@@ -118,10 +121,11 @@ def checkup(model: Model) -> dict[str, str]:
     probe = Probe(model.net, noise)
     layout, last = probe.layout, probe.last
     readers = int(probe.readers.sum())
+    count, number = sum(p.numel() for p in model.net.parameters()), str(weight.dtype).removeprefix("torch.")
     readout = "a pooling query" if not last.square else "one token" if readers == 1 else f"the mean of {readers} tokens"
     return {
         "model": f"{model.name}: {model.source}",
-        "parameters": f"{sum(p.numel() for p in model.net.parameters()):,} in {str(weight.dtype).removeprefix('torch.')}",
+        "parameters": f"{count:,} in {number}",
         "picture": f"{H} x {W} pixels",
         "attention": f"{len(probe.calls)} calls seen; {len(probe.earlier)} before the last are over its tokens",
         "heads": f"{last.shape[1]} of width {last.q.shape[3]}",

@@ -29,7 +29,7 @@ class UnknownName(GradTokenError, LookupError):
         """`no method 'rollot'; did you mean 'rollout'?`."""
         names = list(known)
         near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(names[:20])}"
+        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(names[:20]) or 'none'}"
         return cls(f"no {kind} {name!r}; {hint}")
 
 

@@ -77,7 +77,7 @@ def explain(
 
 def relevance(probe: Probe, method: str, options: dict[str, Any]) -> np.ndarray[Any, Any]:
     """The maps of one method for the probe's targets. (K, rows, columns)"""
-    R = METHODS[method].call(probe, **options)
+    R = METHODS[method].bind(options)(probe)
     check_maps(R, method, allow_blank=False)
     return to_maps(probe, R)[0].float().cpu().numpy()
 

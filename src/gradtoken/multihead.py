@@ -20,7 +20,7 @@ def merged_mask(attn_mask: Tensor | None, padding: Tensor | None, batch: int, li
     """Attention mask (N, M) or (B * H, N, M) and padding mask (B, M) as one that broadcasts to (B, H, N, M)."""
     mask, hidden = additive(attn_mask, like), additive(padding, like)
     if mask is not None:
-        mask = mask[None, None] if mask.ndim == 2 else mask.unflatten(0, (batch, -1))
+        mask = mask[None, None] if mask.ndim == 2 else mask.reshape(batch, -1, *mask.shape[1:])
     if hidden is not None:
         hidden = hidden.reshape(batch, 1, 1, -1)
         mask = hidden if mask is None else mask + hidden
@@ -59,15 +59,13 @@ def multi_head_attention(
     if single:
         query, key, value = (x[:, None] for x in (query, key, value))
     N, B, C = query.shape
-    if use_separate_proj_weight:
-        weights = (q_proj_weight, k_proj_weight, v_proj_weight)
-    else:
-        assert in_proj_weight is not None
-        weights = in_proj_weight.chunk(3)
+    stacked = None if in_proj_weight is None else in_proj_weight.chunk(3)
+    weights = stacked or (q_proj_weight, k_proj_weight, v_proj_weight)
     biases = (None, None, None) if in_proj_bias is None else in_proj_bias.chunk(3)
     q, k, v = (
-        F.linear(x, w, b).unflatten(-1, (num_heads, -1)).permute(1, 2, 0, 3)  # (B, H, N, D)
+        F.linear(x, w, b).reshape(len(x), B, num_heads, -1).permute(1, 2, 0, 3)  # (B, H, N, D)
         for x, w, b in zip((query, key, value), weights, biases, strict=True)
+        if w is not None
     )
     mask = merged_mask(attn_mask, key_padding_mask, B, q)
     Z = F.scaled_dot_product_attention(q, k, v, mask, dropout_p if training else 0.0)
@@ -82,4 +80,5 @@ def open_weights(q: Tensor, k: Tensor, mask: Tensor | None, average: bool) -> Te
     """The attention matrix that a caller asked for. (B, N, M), or (B, H, N, M) without the mean over heads."""
     O = q @ k.mT * q.shape[-1] ** -0.5
     A = (O if mask is None else O + mask).softmax(dim=-1)
-    return A.mean(dim=1) if average else A
+    weights: Tensor = A.mean(dim=1) if average else A
+    return weights

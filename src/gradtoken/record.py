@@ -144,7 +144,7 @@ def settled(call: Call) -> Call:
 
 
 def apart(x: Tensor) -> Tensor:
-    """x without what shares its storage: q and k are often slices of one tensor that holds v too."""
+    """X without what shares its storage: q and k are often slices of one tensor that holds v too."""
     return x.clone() if x.untyped_storage().nbytes() > x.numel() * x.element_size() else x
 
 

@@ -1,6 +1,8 @@
 """A dictionary of named functions that refuses duplicates and suggests the nearest name."""
 
-from collections.abc import Callable
+import functools
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,14 @@ class Entry:
     call: Callable[..., Any]
     paper: str
     summary: str
+
+    def bind(self, options: Mapping[str, Any]) -> Callable[[Any], Any]:
+        """The function of its first argument alone, with its keyword options set; unknown ones are refused."""
+        known = [p.name for p in inspect.signature(self.call).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        for name in options:
+            if name not in known:
+                raise UnknownName.among(f"option of {self.name}", name, known)
+        return functools.partial(self.call, **options)
 
 
 class Registry(dict[str, Entry]):

@@ -39,7 +39,7 @@ class Layout:
         """(..., count) -> (..., rows, columns); a sequence stays as it is."""
         if self.rows is None or self.columns is None:
             return relevance
-        return relevance.unflatten(-1, (self.rows, self.columns))
+        return relevance.reshape(*relevance.shape[:-1], self.rows, self.columns)
 
 
 def find_grid(total: int, sizes: list[tuple[int, int]], picture: tuple[int, int]) -> tuple[int, int]:

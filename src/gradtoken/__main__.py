@@ -1,0 +1,5 @@
+"""`python -m gradtoken` is the shell."""
+
+from gradtoken.cli import main
+
+main()

@@ -1,0 +1,128 @@
+"""The shell, run as a user runs it: files on disk, exit codes, messages."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from gradtoken.cli import app
+from gradtoken.models.bundled import FOLDER
+
+CAT = FOLDER / "pictures" / "cat.jpg"
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+
+def run(*arguments: object, stdin: bytes | None = None):
+    return CliRunner().invoke(app, [str(a) for a in arguments], input=stdin, env={"COLUMNS": "200"})
+
+
+def test_a_picture_by_class(tmp_path):
+    result = run("explain", CAT, "--target", "cat", "--out", tmp_path / "cat.png")
+    assert result.exit_code == 0, result.output
+    assert "small demonstration model" in result.output
+    assert "--model google/vit-base-patch16-224" in result.output
+    assert "cat  probability" in result.output
+    assert Image.open(tmp_path / "cat.png").format == "PNG"
+
+
+def test_several_pictures_with_a_bad_one_among_them(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("a.jpg", "b [1].jpg", "-c.jpg"):
+        (tmp_path / "in" / name).write_bytes(CAT.read_bytes())
+    (tmp_path / "in" / "text.jpg").write_text("no picture")
+    result = run("explain", tmp_path / "in", "--out", tmp_path / "out", "--format", "json", "-t", "dog")
+    assert result.exit_code == 3, result.output
+    assert "text.jpg: BadPicture" in result.output
+    assert "1 of 4 pictures failed" in result.output
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert written == ["a-gradtoken.json", "b_1-gradtoken.json", "c-gradtoken.json"]
+    content = json.loads((tmp_path / "out" / "a-gradtoken.json").read_text())
+    assert content["explanations"][0]["name"] == "dog"
+
+
+def test_pictures_of_one_name_do_not_overwrite_each_other(tmp_path):
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "cat.jpg").write_bytes(CAT.read_bytes())
+    result = run("explain", tmp_path / "x", tmp_path / "y", "--out", tmp_path / "out", "--format", "npy")
+    assert result.exit_code == 0, result.output
+    assert sorted(os.listdir(tmp_path / "out")) == ["cat-gradtoken-2.npy", "cat-gradtoken.npy"]
+
+
+def test_stdin_and_options(tmp_path):
+    out = tmp_path / "map.npy"
+    result = run(
+        "explain", "-", "-t", "4", "--set", "heads=mean", "--set", "depth=12", "-o", out, stdin=CAT.read_bytes()
+    )
+    assert result.exit_code == 0, result.output
+    assert np.load(out).shape == (14, 14)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["explain", "nowhere.jpg"], "nowhere.jpg"),
+        (["explain", CAT, "-t", "kat"], "no class is named 'kat'; did you mean 'cat'"),
+        (["explain", CAT, "-t", "99"], "class index 99 is out of range"),
+        (["explain", CAT, "--method", "gradtokn"], "did you mean 'gradtoken'"),
+        (["explain", CAT, "--set", "depth"], "expected --set NAME=VALUE, got 'depth'"),
+        (["explain", CAT, "--set", "dept=2"], "no option of gradtoken 'dept'; did you mean 'depth'"),
+        (["explain", CAT, "--set", "depth=77"], "expected depth from 1 to 12"),
+        (["explain", CAT, "-o", "nowhere/cat.png"], "cannot write"),
+        (["explain", CAT, "-o", "cat.tiff"], "no file format '.tiff'"),
+        (["explain", CAT, "--model", "nothing"], "no model 'nothing'"),
+        (["doctor", "--model", "nothing"], "no model 'nothing'"),
+    ],
+)
+def test_errors_are_one_line_and_exit_code_1(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments)
+    assert result.exit_code == 1, result.output
+    assert message in result.output
+    assert "Traceback" not in result.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_lists_and_doctor():
+    assert "raw_attention" in run("methods").output
+    assert "torchvision:NAME" in run("models").output
+    report = run("doctor").output
+    assert "14 x 14 patches after 1 prefix tokens" in report
+    assert "12 calls seen; 11 before the last are over its tokens" in report
+
+
+def test_demo(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run("demo")
+    assert result.exit_code == 0, result.output
+    assert Image.open(tmp_path / "demo-cat-and-dog.png").width > 1000
+
+
+def test_help_imports_nothing_heavy():
+    code = "import sys, gradtoken.cli; print([m for m in ('torch', 'numpy', 'matplotlib', 'timm') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_real_process_reports_to_the_shell(tmp_path):
+    command = [sys.executable, "-m", "gradtoken", "explain", "missing.jpg"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 1
+    assert "missing.jpg" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_readable_bytes_only(tmp_path):
+    buffer = io.BytesIO()
+    Image.new("RGB", (10, 10)).save(buffer, "PNG")
+    path = Path(tmp_path / "new\nline.png")
+    path.write_bytes(buffer.getvalue())
+    result = run("explain", path, "-o", tmp_path / "out.npy", "--set", "heads=mean")
+    assert result.exit_code == 0, result.output
