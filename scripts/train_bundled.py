@@ -3,7 +3,7 @@
     python scripts/train_bundled.py --pictures FOLDER --teacher deit_tiny_patch16_224.safetensors --out FOLDER
 
 `FOLDER` of pictures holds {train,val}/CLASS/*.jpg. Every weight of the student starts at random; the teacher only gives
-targets. Three stages, each with its own picture size and number of views, after a linear head on the teacher was fitted:
+targets. A linear head on the teacher comes first, then three stages with their own picture size and number of views:
 
 head    a linear head on the frozen teacher's class token: its soft labels are targets; fitted anew at each picture size
 blocks  each student block regresses what the teacher's block of the same depth does to the teacher's own tokens
@@ -54,7 +54,7 @@ def stages(scale: float) -> list[Stage]:
     """The recipe; `scale` multiplies the number of views of every stage."""
     recipe = [
         Stage("blocks", 128, 90_000, 32, 1.5e-3),
-        Stage("joint", 128, 120_000, 48, 8e-4),
+        Stage("joint", 128, 96_000, 48, 8e-4),
         Stage("final", 224, 20_000, 32, 2e-4),
     ]
     return [Stage(s.name, s.size, int(s.views * scale), s.batch, s.rate) for s in recipe]
@@ -84,7 +84,7 @@ class Pictures:
 
 
 def random_view(image: Image.Image, size: int, rng: np.random.Generator) -> np.ndarray:
-    """A random crop (35 to 100 % of the area, aspect 3/4 to 4/3) at size x size, half of them mirrored, light jitter."""
+    """A random crop (35 to 100 % of the area) at size x size, half of them mirrored, light jitter. (size, size, 3)"""
     width, height = image.size
     area = width * height * rng.uniform(0.35, 1.0)
     aspect = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3))) * (width / height) ** 0.5
@@ -221,7 +221,10 @@ def blocks_loss(
     return loss + relative(mine, tokens) + F.cross_entropy(student.head(mine[:, 0]).float() / TEMPERATURE, soft)
 
 
-def joint_loss(student: VisionTransformer, teacher: VisionTransformer, head: nn.Linear, x: Tensor, y: Tensor) -> Tensor:
+def joint_loss(
+    student: VisionTransformer, teacher: VisionTransformer, head: nn.Linear, x: Tensor, y: Tensor
+) -> Tensor:
+    """Labels, the teacher's soft labels, its final class token and its final patch tokens."""
     with torch.no_grad():
         target, _ = forward(teacher, x)
         soft = F.softmax(head(target[:, 0].float()) / TEMPERATURE, dim=1)

@@ -125,7 +125,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     [
         ("a.json", b"{", "is no saved explanation"),
         ("a.json", b"[]", "is no saved explanation"),
-        ("a.json", b'{"schema": 1, "explanations": [{"name": "x"}]}', "is no saved explanation: 'relevance'"),
+        ("a.json", b'{"schema": 1, "explanations": [{"name": "x"}]}', r"is no saved explanation \('relevance'\)"),
         ("a.json", b'{"schema": 99, "explanations": []}', "has schema 99; this version reads up to 1"),
         ("a.npz", b"PK\x03\x04 nonsense", "is no saved explanation"),
         ("a.npz", b"", "is no saved explanation"),

@@ -122,18 +122,18 @@ WRITERS = {
 }
 
 
-def load(path: Path) -> "list[Explanation]":
-    """Read .npz or .json. Nothing in the file is executed; what does not fit is refused."""
+def load(path: Path) -> list[dict[str, Any]]:
+    """Read .npz or .json: the parts of each explanation. Nothing in the file is executed; misfits are refused."""
     try:
         facts, maps = from_npz(path) if path.suffix.lower() == ".npz" else from_json(path)
         if facts["schema"] > SCHEMA:
             raise GradTokenError(f"{str(path)!r} has schema {facts['schema']}; this version reads up to {SCHEMA}")
-        return [restored(item, m) for item, m in zip(facts["explanations"], maps, strict=True)]
+        return [parts(item, m) for item, m in zip(facts["explanations"], maps, strict=True)]
     except OSError as error:
         raise GradTokenError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         raise GradTokenError(
-            f"{str(path)!r} is no saved explanation: {error}; expected .npz or .json of save()"
+            f"{str(path)!r} is no saved explanation ({error}); give .npz or .json of save()"
         ) from error
 
 
@@ -148,11 +148,9 @@ def from_npz(path: Path) -> tuple[dict[str, Any], list[Any]]:
         return facts, [arrays[f"relevance_{i}"] for i in range(len(facts["explanations"]))]
 
 
-def restored(item: dict[str, Any], relevance: Any) -> "Explanation":
-    """An explanation from its parts, tuples where JSON has lists."""
-    from gradtoken.result import Explanation
-
+def parts(item: dict[str, Any], relevance: Any) -> dict[str, Any]:
+    """What an `Explanation` is made of, tuples where JSON has lists."""
     known = {name: item[name] for name in FIELDS}
     known["box"] = tuple(map(float, known["box"]))
     known["predicted"] = tuple((str(name), float(p)) for name, p in known["predicted"])
-    return Explanation(relevance=np.asarray(relevance, dtype=np.float32), picture=None, **known)
+    return known | {"relevance": np.asarray(relevance, dtype=np.float32), "picture": None}

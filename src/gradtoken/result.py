@@ -64,7 +64,7 @@ class Explanation:
     @classmethod
     def load(cls, path: str | Path) -> "Explanation":
         """Read what `save` wrote as .npz or .json."""
-        found = files.load(Path(path))
+        found = Explanations.load(path)
         if len(found) != 1:
             raise GradTokenError(f"{path} holds {len(found)} explanations; use Explanations.load")
         return found[0]
@@ -119,7 +119,7 @@ class Explanations(Sequence[Explanation]):
     @classmethod
     def load(cls, path: str | Path) -> "Explanations":
         """Read what `save` wrote as .npz or .json."""
-        return cls(tuple(files.load(Path(path))))
+        return cls(tuple(Explanation(**parts) for parts in files.load(Path(path))))
 
     def figure(self, **style: Any) -> "Figure":
         """A matplotlib figure, one panel a map."""

@@ -120,7 +120,7 @@ def test_only_the_class_token_reads(probe):
 
 
 def test_score_gradients_sum_to_zero_and_give_the_map():
-    """(ii), (iii), (iv): with gO = d y / d O, sum gO = 0, M = scale K K' gO and sum_j gO_j M_j = scale |K' gO|^2 >= 0."""
+    """(ii), (iii), (iv): with gO = d y / d O, sum gO = 0, M = scale K K' gO and gO . M = scale |K' gO|^2 >= 0."""
     subject = zoo.PICTURES["class token"]
     net, x = subject.build().double(), zoo.pictures(subject).double()
     last = oracle.capture(net, x, torch.tensor([0, 2])).attentions[-1]

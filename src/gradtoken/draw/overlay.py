@@ -52,10 +52,11 @@ def overlay(
     """
     if not 0 <= opacity <= 1:
         raise BadTarget(f"expected an opacity from 0 to 1, got {opacity}")
-    pixels = np.asarray(picture, dtype=np.float32)
+    pixels: Map = np.asarray(picture, dtype=np.float32)
+    heated: Map
     placed = over_picture(relevance, (picture.height, picture.width), box, interpolation)
-    seen: Map = ~np.isnan(placed)
-    values: Map = np.nan_to_num(placed)
+    seen = ~np.isnan(placed)
+    values = np.nan_to_num(placed)
     if threshold is None:
         colours, shown = scale.paint(values), seen
         heated = (1 - opacity) * pixels + opacity * colours
