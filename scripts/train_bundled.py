@@ -208,8 +208,9 @@ def fit_head(teacher: VisionTransformer, pictures: Pictures, classes: int, size:
 
 
 def blocks_loss(
-    student: VisionTransformer, teacher: VisionTransformer, head: nn.Linear, x: Tensor, y: Tensor
+    student: VisionTransformer, teacher: VisionTransformer, head: nn.Linear, x: Tensor, _y: Tensor
 ) -> Tensor:
+    """Each block against the teacher's, from the teacher's own tokens; no error passes from block to block."""
     with torch.no_grad():
         first, steps = branches(teacher, x)
         tokens = teacher.norm(steps[-1][2] + steps[-1][3])
