@@ -1,42 +1,48 @@
 """What an explanation holds, and how it is saved, loaded and shown."""
 
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from PIL import Image
 
-from gradtoken import files
+from gradtoken import files, stored
+from gradtoken.checks import check_relevance as check_relevance
+from gradtoken.checks import describe, is_box
 from gradtoken.errors import BadRelevance, GradTokenError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+Array = np.ndarray[Any, Any]
+Path = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Explanation:
     """How much each patch of a picture speaks for one target.
 
-    relevance: raw and unscaled, (rows, columns) float32; signed unless the method clips it.
+    relevance: raw and unscaled, float32; (rows, columns), (height, width) for methods on pixels, (tokens,) for tokens
+    that form no grid. Signed unless the method clips it.
     picture: the original, or None where it was loaded without. box: x0, y0, x1, y1 of what the grid covers, in pixels
-    of the picture; smaller than it where the model crops, larger where it pads.
-    target: class index, None for a callable. logit: the explained score. probability: softmax over all classes.
-    predicted: the five most probable classes. options: of the method. source: file name. note: what to know of the
-    model.
+    of the picture; smaller than it where the model crops, larger where it pads; None for all of it.
+    target: class index, None for a callable. logit: the explained score. probability: softmax over classes, or None.
+    predicted: the five most probable classes. options: of the method. source: file name. note: what users should know.
     """
 
-    relevance: np.ndarray[Any, Any]
+    relevance: Array
     picture: Image.Image | None
-    box: tuple[float, float, float, float]
+    box: tuple[float, float, float, float] | None
     target: int | None
     name: str
     logit: float
-    probability: float | None
-    predicted: tuple[tuple[str, float], ...]
-    model: str
-    method: str
+    probability: float | None = None
+    predicted: tuple[tuple[str, float], ...] = ()
+    model: str = ""
+    method: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     preprocessing: dict[str, Any] = field(default_factory=dict)
@@ -44,60 +50,89 @@ class Explanation:
     note: str = ""
 
     def __post_init__(self) -> None:
-        if self.relevance.ndim != 2 or not np.isfinite(self.relevance).all():
-            raise BadRelevance(f"expected finite relevance (rows, columns), got {self.relevance.shape}")
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
+            values = np.array(self.relevance, dtype=np.float32)
+        if values.ndim not in (1, 2) or not values.size or not np.isfinite(values).all():
+            raise BadRelevance(f"expected finite relevance (rows, columns) or (tokens,), got {describe(values)}")
+        values.setflags(write=False)
+        object.__setattr__(self, "relevance", values)
+        if self.picture is not None and self.picture.mode != "RGB":
+            object.__setattr__(self, "picture", self.picture.convert("RGB"))
+        if self.box is not None and not is_box(self.box):
+            raise GradTokenError(f"expected box x0, y0, x1, y1 with x0 < x1 and y0 < y1, got {self.box!r}")
 
     def __repr__(self) -> str:
-        rows, columns = self.relevance.shape
+        shape = " x ".join(map(str, self.relevance.shape))
         sure = "" if self.probability is None else f", probability {self.probability:.3f}"
-        return f"<Explanation of {self.name!r}{sure}: {self.method} of {self.model}, {rows} x {columns}>"
+        return f"<Explanation of {self.name!r}{sure}: {self.method} of {self.model}, {shape}>"
 
-    def save(self, path: str | Path, **style: Any) -> Path:
+    def heat(
+        self, size: tuple[int, int] | None = None, normalise: bool = True, interpolation: str = "bilinear"
+    ) -> Array:
+        """The map enlarged to (height, width), scaled linearly to 0..1, or to -1..1 with zero kept if signed."""
+        from gradtoken.draw.colours import Scale
+        from gradtoken.draw.grid import as_grid, enlarge
+
+        values = self.relevance if size is None else enlarge(as_grid(self.relevance), size, interpolation)
+        if not normalise:
+            return values.copy()
+        scale = Scale.of([self.relevance])
+        position = scale.position(values)
+        return position * 2 - 1 if scale.signed else position
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the picture, as JSON values."""
+        return {**files.described(self), "relevance": self.relevance.tolist()}
+
+    def save(self, path: Path, **style: Any) -> Path:
         """Write .png, .svg, .pdf, .html, .npy, .npz or .json, by the suffix; an older file is replaced at the end.
 
-        style, for pictures: colours (any map of matplotlib), opacity, interpolation ("bilinear" or "nearest"),
-        threshold (share of the maximum below which the picture is dimmed, instead of colours), shared_scale.
+        style, for pictures: colours="jet", opacity, interpolation="nearest", threshold or top, lines, limits, clip,
+        grey, shared_scale; see `gradtoken.draw.style.Style`.
         npz and json hold everything but the picture and are read by `Explanation.load`.
         """
-        return files.save([self], Path(path), style)
+        return files.save([self], path, style)
 
     @classmethod
-    def load(cls, path: str | Path) -> "Explanation":
-        """Read what `save` wrote as .npz or .json."""
-        found = Explanations.load(path)
+    def load(cls, path: Path, picture: Image.Image | None = None) -> "Explanation":
+        """Read what `save` wrote as .npz or .json. picture: the original, to draw on again."""
+        found = Explanations.load(path, picture)
         if len(found) != 1:
-            raise GradTokenError(f"{path} holds {len(found)} explanations; use Explanations.load")
+            raise GradTokenError(f"{str(path)!r} holds {len(found)} explanations; use Explanations.load")
         return found[0]
 
     def figure(self, **style: Any) -> "Figure":
         """A matplotlib figure; style as in `save`."""
-        from gradtoken.draw.figure import figure
-
-        return figure([self], **style)
+        return Explanations((self,)).figure(**style)
 
     def overlay(self, **style: Any) -> Image.Image:
         """The heat map over the picture, at the picture's size, without title or colour bar."""
-        from gradtoken.draw.colours import Scale
+        from gradtoken.draw.grid import as_grid
         from gradtoken.draw.overlay import overlay
 
         if self.picture is None:
-            raise BadRelevance("this explanation was loaded without its picture; draw on Explanation.relevance instead")
-        scale = Scale.of([self.relevance], style.pop("colours", None))
-        return overlay(self.picture, self.relevance, self.box, scale, **style)
+            raise BadRelevance("this explanation holds no picture; give it to load, or draw Explanation.figure")
+        return overlay(self.picture, as_grid(self.relevance), self.box, **style)
 
     def show(self, **style: Any) -> None:
-        """Open the overlay in the system's picture viewer."""
-        self.overlay(**style).show()
+        """Show the figure in the notebook, or else in the system's picture viewer."""
+        Explanations((self,)).show(**style)
 
-    def _repr_png_(self) -> bytes | None:
-        return files.rendered([self], ".png", {}) if self.picture is not None else None
+    def _repr_png_(self) -> bytes:
+        return files.rendered([self], ".png", {})
+
+    def _repr_html_(self) -> str:
+        return Explanations((self,))._repr_html_()
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Explanations(Sequence[Explanation]):
-    """Several explanations of one picture: targets, methods, or both."""
+    """Several explanations: targets, methods, or both, mostly of one picture."""
 
     items: tuple[Explanation, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "items", tuple(self.items))
 
     def __len__(self) -> int:
         return len(self.items)
@@ -107,19 +142,19 @@ class Explanations(Sequence[Explanation]):
     @overload
     def __getitem__(self, index: slice) -> "Explanations": ...
     def __getitem__(self, index: int | slice) -> "Explanation | Explanations":
-        return self.items[index] if isinstance(index, int) else Explanations(self.items[index])
+        return Explanations(self.items[index]) if isinstance(index, slice) else self.items[index]
 
     def __repr__(self) -> str:
         return f"<{len(self)} explanations: {', '.join(f'{one.name!r} {one.method}' for one in self.items)}>"
 
-    def save(self, path: str | Path, **style: Any) -> Path:
+    def save(self, path: Path, **style: Any) -> Path:
         """One file of all, as `Explanation.save`; npy holds them stacked, which needs maps of one size."""
-        return files.save(list(self.items), Path(path), style)
+        return files.save(list(self.items), path, style)
 
     @classmethod
-    def load(cls, path: str | Path) -> "Explanations":
-        """Read what `save` wrote as .npz or .json."""
-        return cls(tuple(Explanation(**parts) for parts in files.load(Path(path))))
+    def load(cls, path: Path, picture: Image.Image | None = None) -> "Explanations":
+        """Read what `save` wrote as .npz or .json. picture: the original, to draw on again."""
+        return cls(tuple(Explanation(**(parts | {"picture": picture})) for parts in stored.load(path)))
 
     def figure(self, **style: Any) -> "Figure":
         """A matplotlib figure, one panel a map."""
@@ -127,5 +162,22 @@ class Explanations(Sequence[Explanation]):
 
         return figure(self.items, **style)
 
-    def _repr_png_(self) -> bytes | None:
-        return files.rendered(list(self.items), ".png", {}) if self.items and self.items[0].picture else None
+    def show(self, **style: Any) -> None:
+        """Show the figure in the notebook, or else in the system's picture viewer."""
+        import io
+
+        picture = Image.open(io.BytesIO(files.rendered(list(self.items), ".png", style)))
+        if "ipykernel" in sys.modules:
+            from IPython.display import display  # type: ignore[import-not-found]
+
+            display(picture)
+        else:
+            picture.show()
+
+    def _repr_png_(self) -> bytes:
+        return files.rendered(list(self.items), ".png", {})
+
+    def _repr_html_(self) -> str:
+        from gradtoken.draw.html import fragment
+
+        return fragment(self.items)

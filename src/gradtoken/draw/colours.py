@@ -1,54 +1,90 @@
-"""From relevance to colour: linear between the two ends that the colour bar shows."""
+"""From raw relevance to colours: one linear scale, declared by its two ends."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradtoken.errors import UnknownName
 
-POSITIVE, SIGNED = "inferno", "RdBu_r"  # perceptually uniform; diverging with zero in the middle
-ROUNDING = 1e-6  # differences below this share of the largest value are no differences
+POSITIVE = "inferno"  # perceptually uniform; of viridis, magma, inferno it stands out most over a grey photograph
+SIGNED = "RdBu_r"  # red speaks for the class, blue against it, white is zero; safe for red-green blindness
+NOISE = 1e-6  # values below this share of the largest are rounding, not a sign or a difference
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Relevance `low` has the first colour of the map `name`, `high` the last."""
+    """The raw values at the two ends of a colour map, linear in between."""
 
     low: float
     high: float
     name: str
+    beyond: tuple[bool, bool] = (False, False)  # whether values lie below low, above high
 
     @classmethod
-    def of(cls, maps: Iterable[np.ndarray[Any, Any]], name: str | None = None) -> "Scale":
-        """One scale for some maps: from smallest to largest, or symmetric about 0 where values are negative.
+    def of(
+        cls,
+        maps: Sequence[NDArray[Any]],
+        name: str | None = None,
+        limits: tuple[float, float] | None = None,
+        clip: float = 0.0,
+    ) -> "Scale":
+        """One scale for all these maps.
 
-        A constant map starts at 0, so that rounding does not look like a pattern.
+        Non-negative maps run from their smallest to their largest value, signed ones from -m to m with m the largest
+        magnitude. A constant map runs from 0 to its value: one colour, and no rounding made visible.
+        limits: raw ends instead of these. clip: share of the values beyond each end.
         """
-        values = [np.asarray(m) for m in maps]
-        low, high = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
-        if low < 0:
-            high = max(-low, high)
-            return cls(-high, high, checked(name or SIGNED))
-        if high - low <= ROUNDING * high:
-            low, high = 0.0, high or 1.0
-        return cls(low, high, checked(name or POSITIVE))
+        values = np.concatenate([np.asarray(m, np.float64).ravel() for m in maps])
+        signed = is_signed(values)
+        low, high = limits or np.quantile(values, (clip, 1 - clip)).tolist()
+        if signed:
+            high = max(abs(low), abs(high)) or float(np.abs(values).max())
+            low = -high
+        elif high - low <= NOISE * max(abs(low), abs(high)):
+            low, high = 0.0, high if high > 0 else 1.0
+        beyond = (bool(values.min() < low - NOISE * (high - low)), bool(values.max() > high))
+        return cls(float(low), float(high), name or (SIGNED if signed else POSITIVE), beyond)
 
-    def paint(self, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """RGB colours, 0 to 255. (H, W) -> (H, W, 3) float32"""
-        import matplotlib
+    @property
+    def signed(self) -> bool:
+        """Zero is in the centre."""
+        return self.low == -self.high
 
-        share = (values - self.low) / (self.high - self.low)
-        table = (matplotlib.colormaps[self.name](np.arange(256) / 255)[:, :3] * 255).astype(np.float32)
-        colours: np.ndarray[Any, Any] = table[(share * 255).round().clip(0, 255).astype(np.uint8)]
-        return colours
+    def position(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """Raw values -> 0..1 along the colours; what lies beyond takes the end colour."""
+        share = np.subtract(values, self.low, dtype=np.float32)
+        share /= np.float32(self.high - self.low)
+        within: NDArray[np.float32] = np.clip(share, 0, 1, out=share)
+        return within
+
+    def table(self) -> NDArray[np.uint8]:
+        """The colours themselves, (256, 3)."""
+        return colour_table(self.name)
+
+    def paint(self, values: NDArray[Any]) -> NDArray[np.uint8]:
+        """Raw values (...) -> colours (..., 3)."""
+        return self.table()[steps(self.position(values))]
 
 
-def checked(name: str) -> str:
-    """The name of a colour map that matplotlib has."""
+def steps(position: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """0..1 -> row of the colour table, 256 equal steps."""
+    rows: NDArray[np.uint8] = np.minimum(position * np.float32(256), np.float32(255)).astype(np.uint8)
+    return rows
+
+
+def colour_table(name: str) -> NDArray[np.uint8]:
+    """The 256 colours of a matplotlib colour map, (256, 3)."""
     import matplotlib
 
     if name not in matplotlib.colormaps:
         raise UnknownName.among("colour map", name, matplotlib.colormaps)
-    return name
+    rgba: NDArray[np.uint8] = matplotlib.colormaps[name](np.linspace(0, 1, 256), bytes=True)
+    return rgba[:, :3]
+
+
+def is_signed(values: NDArray[Any]) -> bool:
+    """Whether negative values are more than rounding."""
+    return bool(values.min() < -NOISE * np.abs(values).max())

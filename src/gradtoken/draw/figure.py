@@ -1,14 +1,17 @@
-"""Figures for a paper or a report: the picture, its maps, and a bar that says what the colours mean."""
+"""Figures for a paper or a report: the picture, its maps, and bars that say what the colours mean."""
 
 import io
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from PIL import Image
-
 from gradtoken.draw.colours import Scale
-from gradtoken.draw.overlay import overlay
+from gradtoken.draw.layout import GAP, LINE, MARGIN, Panel, Place, arranged
+from gradtoken.draw.overlay import resized
+from gradtoken.draw.panels import GREY, SMALL, draw_bars, draw_scale, drawn, mask_note, scale_of
+from gradtoken.draw.style import Style
+from gradtoken.draw.words import fit, method, share
 from gradtoken.errors import BadRelevance
 
 if TYPE_CHECKING:
@@ -16,112 +19,107 @@ if TYPE_CHECKING:
 
     from gradtoken.result import Explanation
 
-PANEL = 3.1  # inches, the longer side of a panel
-PIXELS = 1200  # a panel holds no more than this many pixels a side
-FONTS = {"svg.fonttype": "none", "pdf.fonttype": 42, "font.size": 9}
+DPI = 200
+FONTS = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Hiragino Sans", "Microsoft YaHei")
+SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "gradtoken", "pdf.fonttype": 42, "text.usetex": False}
+SETTINGS |= {"text.parse_math": False, "text.color": "black", "savefig.bbox": None, "savefig.transparent": False}
+LOCK = threading.RLock()  # matplotlib's settings are global
 
 
-def figure(explanations: "Sequence[Explanation]", *, shared_scale: bool = False, **style: Any) -> "Figure":
-    """The picture on the left, then one panel a map with its colour bar; at most five panels a row.
+def figure(explanations: "Sequence[Explanation]", **options: Any) -> "Figure":
+    """The picture, then one panel a map with its colour bar, at most six side by side.
 
-    shared_scale: one scale for all maps of a method. style: colours, opacity, interpolation, threshold.
+    A row for each picture, and for each target where there are several targets and several methods.
+    options: see `Style`.
     """
-    import matplotlib
     from matplotlib.figure import Figure
 
-    picture = explanations[0].picture
-    if picture is None:
-        raise BadRelevance("this explanation holds no picture to draw on; save it as npz or json, or give the picture")
-    shown, factor = shrunk(picture)
-    width, height = panel_size(picture)
-    columns = min(len(explanations) + 1, 5)
-    rows = -(-(len(explanations) + 1) // columns)
-    with matplotlib.rc_context(FONTS):
-        canvas = Figure(figsize=(columns * (width + 0.75), rows * (height + 0.75)), layout="constrained")
-        axes = canvas.subplots(rows, columns, squeeze=False).ravel()
-        for ax in axes:
-            ax.axis("off")
-        axes[0].imshow(shown, interpolation="none")
-        axes[0].set_title(headline(explanations[0]), parse_math=False)
-        for ax, one in zip(axes[1:], explanations, strict=False):
-            scale = scale_of(one, explanations if shared_scale else [one], style.get("colours"))
-            draw(ax, one, shown, factor, scale, style)
-        canvas.text(0.01, 0.0, footer(explanations), fontsize=6.5, color="0.4", va="bottom", parse_math=False)
-    return canvas
+    style = Style.of(**options)
+    if not explanations:
+        raise BadRelevance("there is no explanation to draw; give at least one")
+    rows = arranged(explanations)
+    width = max(row.breadth for row in rows) + 2 * MARGIN
+    foot = fit(footer(explanations, style), width - 2 * MARGIN, SMALL, lines=4)
+    height = sum(row.total for row in rows) + LINE * len(foot) + 2 * MARGIN
+    with settings():
+        sheet = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+        top = height - MARGIN
+        for row in rows:
+            for i, panel in enumerate(row.panels):
+                left = MARGIN + i * (row.width + GAP)
+                place = Place(sheet, left, top - row.above - row.height, row.width, row.height)
+                draw_panel(place, panel, scale_of(panel.one, explanations, style), style)
+            top -= row.total
+        for i, line in enumerate(reversed(foot)):
+            Place(sheet, MARGIN, MARGIN, width, height).write(line, i * LINE, fontsize=SMALL, color=GREY)
+    return sheet
 
 
-def scale_of(one: "Explanation", among: "Sequence[Explanation]", colours: str | None) -> Scale:
-    """The scale of one map, shared with those of the same method among the given ones."""
-    return Scale.of([e.relevance for e in among if e.method == one.method], colours)
+def draw_panel(place: Place, panel: Panel, scale: Scale, style: Style) -> None:
+    """Title, map and bar; or the bare picture."""
+    place.title(panel)
+    one = panel.one
+    if one.relevance.ndim == 1 and not panel.bare:
+        draw_bars(place.axes(left=0.4), one, scale)
+        return
+    ax = place.axes()
+    ax.axis("off")
+    ax.set_anchor("W")
+    longest = round(max(place.width, place.height) * DPI)
+    if panel.bare and one.picture is not None:
+        ax.imshow(resized(one.picture, (0, 0, 1, 1), longest)[0], interpolation="antialiased")
+        return
+    ax.imshow(drawn(one, scale, longest, style), interpolation="antialiased")
+    if style.masks and one.picture is not None:
+        place.write(mask_note(one, style), -0.17, fontsize=SMALL, color=GREY)
+    else:
+        draw_scale(place.axes(low=-0.12, height=0.065), scale)
 
 
-def draw(ax: Any, one: "Explanation", shown: Image.Image, factor: float, scale: Scale, style: dict[str, Any]) -> None:
-    """One panel: overlay, title, colour bar."""
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
-    box = tuple(edge * factor for edge in one.box)
-    options = {name: value for name, value in style.items() if name != "colours"}
-    ax.imshow(overlay(shown, one.relevance, box, scale, **options), interpolation="none")  # type: ignore[arg-type]
-    ax.set_title(caption(one), parse_math=False)
-    colours = ScalarMappable(Normalize(scale.low, scale.high), scale.name)
-    bar = ax.figure.colorbar(
-        colours, ax=ax, fraction=0.04, pad=0.02, format="%.2g", ticks=np.linspace(scale.low, scale.high, 3)
-    )
-    bar.outline.set_visible(False)
-    bar.ax.tick_params(labelsize=6.5, length=2)
-
-
-def caption(one: "Explanation") -> str:
-    """`cat, probability 0.81`, cut to a panel's width."""
-    name = one.name if len(one.name) <= 28 else one.name[:27] + "…"
-    sure = f"score {one.logit:.2f}" if one.probability is None else f"probability {one.probability:.2f}"
-    return f"{printable(name)}\n{sure}"
+def footer(explanations: "Sequence[Explanation]", style: Style) -> str:
+    """Model, methods, and every choice of the display that changes what is seen."""
+    models = ", ".join(dict.fromkeys(e.model for e in explanations))
+    methods = ", ".join(dict.fromkeys(method(e) for e in explanations))
+    parts = [models, methods]
+    if not style.masks:
+        bar = "colours: raw relevance, linear"
+        if any(e.picture for e in explanations):
+            bar += f", {share(style.opacity)} opaque"
+        if style.clip:
+            bar += f", {share(style.clip)} beyond each end"
+        if style.shared_scale and len(explanations) > 1:
+            bar += ", one scale for all maps of a method"
+        parts.append(bar)
+    if any(map(cropped, explanations)):
+        parts.append("dimmed: not seen by the model")
+    return " · ".join([*parts, *dict.fromkeys(e.note for e in explanations if e.note)])
 
 
-def headline(one: "Explanation") -> str:
-    """What the model predicts."""
-    if not one.predicted:
-        return "picture\n"
-    name, probability = one.predicted[0]
-    return f"picture\npredicted {printable(name.split(',')[0][:24])} {probability:.2f}"
+def cropped(one: "Explanation") -> bool:
+    """Whether a part of the picture, a pixel or more, was not shown to the model."""
+    if one.picture is None or one.box is None:
+        return False
+    (x0, y0, x1, y1), (width, height) = one.box, one.picture.size
+    return max(x0, y0, width - x1, height - y1) >= 1
 
 
-def footer(explanations: "Sequence[Explanation]") -> str:
-    """Model and methods."""
-    methods = dict.fromkeys(
-        " ".join([e.method, *(f"{name}={value}" for name, value in e.options.items())]) for e in explanations
-    )
-    return printable(f"{explanations[0].model} · {', '.join(methods)} · colour bars: raw relevance")
-
-
-def printable(text: str) -> str:
-    """Text without control characters, which fonts and SVG cannot show."""
-    return "".join(c if c.isprintable() else "�" for c in text)
-
-
-def shrunk(picture: Image.Image) -> tuple[Image.Image, float]:
-    """The picture at no more pixels than a panel can show, and by how much it shrank."""
-    factor = min(1.0, PIXELS / max(picture.size))
-    if factor == 1.0:
-        return picture, 1.0
-    size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
-    return picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3), factor
-
-
-def panel_size(picture: Image.Image) -> tuple[float, float]:
-    """Width and height of a panel in inches; very long pictures keep a legible short side."""
-    width, height = picture.size
-    longer = max(width, height)
-    return max(1.6, PANEL * width / longer), max(0.9, PANEL * height / longer)
-
-
-def rendered(canvas: "Figure", form: str) -> bytes:
-    """The figure as a file: png, svg or pdf."""
+@contextmanager
+def settings() -> Iterator[None]:
+    """Settings of matplotlib that figures need, whatever the caller has set; text stays text in SVG and PDF."""
     import matplotlib
+    from matplotlib import font_manager
 
+    with LOCK:
+        known = {font.name for font in font_manager.fontManager.ttflist}
+        fonts = [name for name in FONTS if name in known]
+        with matplotlib.rc_context({**SETTINGS, "font.family": fonts}):
+            yield
+
+
+def rendered(sheet: "Figure", form: str) -> bytes:
+    """The figure as a file: png, svg or pdf; the same bytes for the same figure."""
     buffer = io.BytesIO()
-    facts: dict[str, Any] = {"metadata": {"Date": None}} if form == "svg" else {}
-    with matplotlib.rc_context(FONTS):
-        canvas.savefig(buffer, format=form, dpi=200, bbox_inches="tight", pad_inches=0.06, **facts)
+    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form, {})
+    with settings():
+        sheet.savefig(buffer, format=form, dpi=DPI, metadata=undated)
     return buffer.getvalue()

@@ -1,91 +1,123 @@
-"""A web page in one file: overlays, the value of each patch under the pointer, and how the map was made."""
+"""A web page in one file: overlays, the value of each patch under the pointer, and how the maps were made."""
 
 import base64
 import html
 import io
 import json
 from collections.abc import Sequence
+from functools import lru_cache
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from gradtoken.draw.figure import printable, scale_of, shrunk
-from gradtoken.draw.overlay import overlay
+from gradtoken.draw.colours import Scale
+from gradtoken.draw.panels import canvas, drawn, mask_note, scale_of, ticks
+from gradtoken.draw.style import Style
+from gradtoken.draw.words import method, percent, printable, score
 from gradtoken.errors import BadRelevance
 
 if TYPE_CHECKING:
     from gradtoken.result import Explanation
 
-PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark; font: 15px/1.45 system-ui, sans-serif }}
-body {{ margin: 1.5rem; max-width: 75rem }}
-.maps {{ display: flex; flex-wrap: wrap; gap: 1.2rem }}
-figure {{ margin: 0; max-width: min(100%, 30rem) }}
-figure img {{ display: block; max-width: 100%; height: auto; touch-action: none }}
-figcaption {{ margin-top: .3rem }} output {{ display: block; min-height: 1.5em; font-variant-numeric: tabular-nums }}
-th {{ text-align: left; font-weight: normal; opacity: .7; padding-right: 1rem; vertical-align: top }}
-</style>
-<h1>{title}</h1><div class="maps">{figures}</div><table>{facts}</table>
-<script>
-for (const figure of document.querySelectorAll("figure[data-map]")) {{
-  const map = JSON.parse(figure.dataset.map), image = figure.querySelector("img"), out = figure.querySelector("output");
-  image.addEventListener("pointermove", event => {{
-    const x = event.offsetX / image.clientWidth, y = event.offsetY / image.clientHeight, [x0, y0, x1, y1] = map.box;
-    const column = Math.floor((x - x0) / (x1 - x0) * map.values[0].length);
-    const row = Math.floor((y - y0) / (y1 - y0) * map.values.length);
-    const value = map.values[row] && map.values[row][column];
-    out.textContent = value === undefined ? "not seen by the model" : `row ${{row}}, column ${{column}}: ${{value}}`;
-  }});
-  image.addEventListener("pointerleave", () => out.textContent = "");
-}}
-</script>
-</html>
-"""
+LONGEST = 900  # pixels of a picture in a page
+HOVER = 2**16  # most values that a map may have to be listed in a page
 
 
-def page(explanations: "Sequence[Explanation]", *, shared_scale: bool = False, **style: Any) -> str:
-    """The whole document. Style as in `figure`."""
-    if explanations[0].picture is None:
-        raise BadRelevance("this explanation holds no picture to draw on; save it as npz or json, or give the picture")
-    figures = "".join(panel(one, explanations if shared_scale else [one], style) for one in explanations)
+def page(explanations: "Sequence[Explanation]", **options: Any) -> str:
+    """The whole document, which fetches nothing. options: see `Style`."""
+    if not explanations:
+        raise BadRelevance("there is no explanation to draw; give at least one")
+    style = Style.of(**options)
+    figures = "".join(panel(one, explanations, style, live=True) for one in explanations)
     title = text(", ".join(dict.fromkeys(one.name for one in explanations)))
-    return PAGE.format(title=title, figures=figures, facts=facts(explanations[0]))
+    parts = {"title": title, "figures": figures, "facts": facts(explanations)}
+    head, *pieces = template().split("{{")
+    return head + "".join(parts[name] + rest for name, rest in (piece.split("}}", 1) for piece in pieces))
 
 
-def panel(one: "Explanation", among: "Sequence[Explanation]", style: dict[str, Any]) -> str:
-    """One overlay with its caption."""
-    assert one.picture is not None
-    shown, factor = shrunk(one.picture)
-    width, height = one.picture.size
-    options = {name: value for name, value in style.items() if name != "colours"}
-    box = tuple(edge * factor for edge in one.box)
-    drawn = overlay(shown, one.relevance, box, scale_of(one, among, style.get("colours")), **options)  # type: ignore[arg-type]
-    share = [one.box[0] / width, one.box[1] / height, one.box[2] / width, one.box[3] / height]
-    values = [[float(f"{value:.4g}") for value in row] for row in one.relevance.tolist()]
-    data = text(json.dumps({"box": share, "values": values}))
-    sure = "" if one.probability is None else f", probability {one.probability:.3f}"
-    caption = f"{text(one.name)}{sure}, {text(one.method)}"
+def fragment(explanations: "Sequence[Explanation]", **options: Any) -> str:
+    """Overlays and captions for a notebook, without script or style sheet."""
+    style = Style.of(**options)
+    figures = "".join(panel(one, explanations, style, live=False) for one in explanations)
+    return f'<div style="display:flex;flex-wrap:wrap;gap:1rem">{figures}</div>'
+
+
+@lru_cache
+def template() -> str:
+    """The page without its contents; `{{name}}` marks where they go."""
+    return files("gradtoken.draw").joinpath("page.html").read_text(encoding="utf-8")
+
+
+def panel(one: "Explanation", among: "Sequence[Explanation]", style: Style, live: bool) -> str:
+    """One map with its caption and its colour bar; live: with the picture beneath and the values."""
+    name = f"<b>{text(one.name)}</b><br>{text(score(one))}<br>{text(method(one))}"
+    if one.relevance.ndim == 1:
+        return f'<figure style="margin:0;max-width:30rem"><figcaption>{name}</figcaption>{as_image(one)}</figure>'
+    scale = scale_of(one, among, style)
+    masked = style.masks and one.picture is not None
+    below = text(mask_note(one, style)) if masked else bar(scale)
+    heat = f'<img class="heat" style="max-width:100%" src="{uri(drawn(one, scale, LONGEST, style))}" '
+    heat += f'alt="heat map for {text(one.name)}">'
+    data, under = "", ""
+    if live:
+        data = f' data-map="{text(json.dumps(values(one)))}"'
+        under = f'<img src="{uri(canvas(one, LONGEST, style)[0])}" alt="{text(one.source or "picture")}">'
     return (
-        f'<figure data-map="{data}"><img src="{data_uri(drawn)}" alt="heat map for {text(one.name)}">'
-        f"<figcaption>{caption}<output></output></figcaption></figure>"
+        f'<figure style="margin:0;max-width:30rem"{data}><figcaption>{name}</figcaption>'
+        f'<div class="stack">{under}{heat}</div>{below}<output></output></figure>'
     )
 
 
-def facts(one: "Explanation") -> str:
-    """How the maps were made, as table rows."""
-    rows = {
-        "file": one.source,
-        "model": one.model,
-        "note": one.note,
-        "predicted": ", ".join(f"{name} {probability:.3f}" for name, probability in one.predicted),
-        "options": json.dumps(one.options),
-        "preprocessing": json.dumps(one.preprocessing),
-        "versions": json.dumps(one.versions),
-    }
-    return "".join(f"<tr><th>{name}<td>{text(value)}" for name, value in rows.items() if value)
+def as_image(one: "Explanation") -> str:
+    """The figure of a map without a grid."""
+    from gradtoken.draw.figure import figure, rendered
+
+    content = base64.b64encode(rendered(figure([one]), "png")).decode()
+    return f'<img style="max-width:100%" src="data:image/png;base64,{content}" alt="relevance of each token">'
+
+
+def bar(scale: Scale) -> str:
+    """The colours, with the raw values at their ends and middle."""
+    stops = ",".join("#{:02x}{:02x}{:02x}".format(*colour) for colour in scale.table()[::15])
+    numbers = "".join(f"<span>{text(tick)}</span>" for tick in ticks(scale))
+    return (
+        f'<div style="height:.5em;margin-top:.4em;background:linear-gradient(90deg,{stops})"></div>'
+        f'<div style="display:flex;justify-content:space-between;font-size:.85em">{numbers}</div>'
+    )
+
+
+def values(one: "Explanation") -> dict[str, Any]:
+    """What the page needs to say the value under the pointer: the box in shares of the picture, and the map."""
+    width, height = one.picture.size if one.picture is not None else one.relevance.shape[::-1]
+    x0, y0, x1, y1 = (one.box if one.picture is not None else None) or (0, 0, width, height)
+    listed = one.relevance.tolist() if one.relevance.size <= HOVER else []
+    rows = [[float(f"{value:.4g}") for value in row] for row in listed]
+    return {"box": [x0 / width, y0 / height, x1 / width, y1 / height], "values": rows}
+
+
+def facts(explanations: "Sequence[Explanation]") -> str:
+    """How the maps were made, as table rows; what differs between them is listed once each."""
+    rows: dict[str, dict[str, None]] = {}
+    for one in explanations:
+        found = {
+            "file": one.source,
+            "model": one.model,
+            "method": method(one),
+            "note": one.note,
+            "predicted": ", ".join(f"{name} {percent(p)}" for name, p in one.predicted),
+            "preprocessing": listing(one.preprocessing),
+            "versions": listing(one.versions),
+        }
+        for name, value in found.items():
+            rows.setdefault(name, {}).setdefault(value)
+    cells = {name: "; ".join(filter(None, found)) for name, found in rows.items()}
+    return "".join(f"<tr><th>{name}</th><td>{text(value)}</td></tr>" for name, value in cells.items() if value)
+
+
+def listing(mapping: dict[str, Any]) -> str:
+    """`torch 2.6, gradtoken 0.1`."""
+    return ", ".join(f"{name} {value}" for name, value in mapping.items())
 
 
 def text(value: str) -> str:
@@ -93,7 +125,8 @@ def text(value: str) -> str:
     return html.escape(printable(value), quote=True)
 
 
-def data_uri(picture: Image.Image) -> str:
+def uri(picture: Image.Image) -> str:
+    """The picture inside the page."""
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    picture.save(buffer, "JPEG", quality=92, subsampling=0)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

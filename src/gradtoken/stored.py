@@ -1,0 +1,126 @@
+"""Reading saved explanations. Nothing in a file is executed, and what does not fit is refused."""
+
+import io
+import json
+import math
+import os
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gradtoken.errors import GradTokenError
+from gradtoken.files import FIELDS, SCHEMA
+
+LARGEST = 2**28  # bytes of a file, or of what one unpacks to
+Parts = tuple[dict[str, Any], list[Any]]  # the document, and the maps of its explanations
+
+
+def load(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Read .npz or .json: the parts of each explanation."""
+    path = Path(path).expanduser()
+    readers: dict[str, Callable[[bytes], Parts]] = {".npz": from_npz, ".json": from_json}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise GradTokenError(f"cannot load {str(path)!r}: expected a file saved as .npz or .json")
+    content = bounded(path)
+    try:
+        document, maps = reader(content)
+        return [parts_of(item, m) for item, m in zip(document["explanations"], maps, strict=True)]
+    except (ValueError, KeyError, TypeError, AttributeError, LookupError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {error}"[:200]
+    except (EOFError, OSError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        reason = f"{type(error).__name__}: {error}"[:200]
+    raise GradTokenError(f"{str(path)!r} is not an explanation that was saved as {path.suffix}: {reason}")
+
+
+def bounded(path: Path) -> bytes:
+    """The content of a file that is not too large."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read(LARGEST + 1)
+    except OSError as error:
+        raise GradTokenError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
+    if len(content) > LARGEST:
+        raise GradTokenError(f"{str(path)!r} is larger than {LARGEST >> 20} MiB, no saved explanation is")
+    return content
+
+
+def document_of(content: bytes) -> dict[str, Any]:
+    """The JSON document, when it is of a schema that can be read."""
+    document = json.loads(content, parse_constant=refused)
+    schema = expect(expect(document, dict, "document").get("schema"), int, "schema")
+    if schema != SCHEMA:
+        raise GradTokenError(f"the file has schema {schema}, this version reads {SCHEMA}; update gradtoken")
+    if not expect(document.get("explanations"), list, "explanations"):
+        raise ValueError("it holds no explanations")
+    return dict(document)
+
+
+def refused(constant: str) -> float:
+    """NaN and Infinity, which are not JSON."""
+    raise ValueError(f"{constant} is not a number that is saved")
+
+
+def from_json(content: bytes) -> Parts:
+    document = document_of(content)
+    maps = [item["relevance"] for item in document["explanations"]]
+    for m in maps:
+        expect(m, list, "relevance")
+    return document, maps
+
+
+def from_npz(content: bytes) -> Parts:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if sum(member.file_size for member in archive.infolist()) > LARGEST:
+            raise ValueError(f"it unpacks to more than {LARGEST >> 20} MiB")
+        document = document_of(array_of(archive.read("facts.npy"), "|u1").tobytes())
+        names = [f"relevance_{i}.npy" for i in range(len(document["explanations"]))]
+        return document, [array_of(archive.read(name), "<f4") for name in names]
+
+
+def array_of(content: bytes, kind: str) -> np.ndarray[Any, Any]:
+    """An array of this type, whose size is compared with its header before anything is allocated."""
+    file = io.BytesIO(content)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("an array has a format that is not written here")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    if dtype.str != kind or math.prod(shape) * dtype.itemsize != len(content) - file.tell():
+        raise ValueError(f"expected an array of type {kind}, got {dtype.str} of shape {shape}")
+    values = np.frombuffer(content, dtype, offset=file.tell())
+    return values.reshape(shape, order="F" if fortran else "C")
+
+
+def parts_of(item: Any, relevance: Any) -> dict[str, Any]:
+    """What an `Explanation` is made of, each of its type."""
+    expect(item, dict, "explanation")
+    missing = [name for name in FIELDS if name not in item]
+    if missing:
+        raise ValueError(f"{', '.join(missing)} missing")
+    parts = {name: item[name] for name in FIELDS}
+    for name in ("name", "model", "method", "source", "note"):
+        expect(parts[name], str, name)
+    for name in ("options", "versions", "preprocessing"):
+        expect(parts[name], dict, name)
+    parts["target"] = None if parts["target"] is None else expect(parts["target"], int, "target")
+    parts["logit"] = real(parts["logit"], "logit")
+    parts["probability"] = None if parts["probability"] is None else real(parts["probability"], "probability")
+    parts["box"] = None if parts["box"] is None else tuple(real(edge, "box") for edge in parts["box"])
+    parts["predicted"] = tuple((expect(n, str, "predicted"), real(p, "predicted")) for n, p in parts["predicted"])
+    return parts | {"relevance": np.asarray(relevance), "picture": None}
+
+
+def real(value: Any, name: str) -> float:
+    """A number."""
+    return float(expect(value, int | float, name))
+
+
+def expect(value: Any, kind: Any, name: str) -> Any:
+    """The value, when it is of this type."""
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        wanted = getattr(kind, "__name__", str(kind))
+        raise TypeError(f"expected {name} to be {wanted}, got {type(value).__name__}")
+    return value
