@@ -55,7 +55,7 @@ def stages(scale: float) -> list[Stage]:
     recipe = [
         Stage("blocks", 128, 90_000, 32, 1.5e-3),
         Stage("joint", 128, 96_000, 48, 8e-4),
-        Stage("final", 224, 20_000, 32, 2e-4),
+        Stage("final", 224, 16_000, 32, 2e-4),
     ]
     return [Stage(s.name, s.size, int(s.views * scale), s.batch, s.rate) for s in recipe]
 

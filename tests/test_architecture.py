@@ -12,8 +12,10 @@ import gradtoken
 ROOT = Path(gradtoken.__file__).parent
 LAYERS = [
     ["errors"],
-    ["registry", "attention", "multihead", "inputs"],
-    ["record", "targets", "state", "tokens"],
+    ["checks"],
+    ["registry", "attention", "multihead", "inputs", "call"],
+    ["operations"],
+    ["record", "targets", "state", "tokens", "blocks"],
     ["align"],
     ["probe"],
     ["methods"],
@@ -21,6 +23,7 @@ LAYERS = [
     ["models"],
     ["draw"],
     ["files"],
+    ["stored"],
     ["result"],
     ["explaining"],
     ["batch"],

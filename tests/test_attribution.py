@@ -1,6 +1,7 @@
 """The full call: shapes, targets, the state of the model before and after, and everything that must be refused."""
 
 import random
+import threading
 
 import numpy as np
 import pytest
@@ -65,6 +66,11 @@ def test_batch_is_independent(vit, x):
 def test_bad_targets(vit, x, target, message):
     with pytest.raises(BadTarget, match=message):
         attribute(vit, x, target)
+
+
+def test_indices_of_any_integer_type(vit, x):
+    for kind in (np.uint8, np.uint16, np.int64):
+        torch.testing.assert_close(signed(vit, x, np.array([2, 1, 0], dtype=kind)), signed(vit, x, [2, 1, 0]))
 
 
 def test_unknown_method(vit, x):
@@ -135,6 +141,29 @@ def test_grad_modes(vit, x, mode):
         assert torch.is_inference_mode_enabled() == (mode is torch.inference_mode)
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_inputs_made_in_a_mode_without_gradients(vit, x, mode):
+    with mode():
+        ours = signed(vit, x.clone())  # the first run of this model, which builds the whole graph
+    torch.testing.assert_close(ours, signed(vit, x))
+
+
+def test_inputs_are_left_as_they_were(vit, x):
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = vit
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net(x.sub_(0.5).div_(0.5))
+
+    given = x.clone().requires_grad_()
+    for _ in range(2):
+        torch.testing.assert_close(signed(Scaled(), given), signed(vit, (x - 0.5) / 0.5))
+    assert torch.equal(given, x)
+    assert given.grad is None
+
+
 def test_frozen_weights(vit, x):
     expected = signed(vit, x)
     torch.testing.assert_close(signed(vit.requires_grad_(False), x), expected)
@@ -172,6 +201,31 @@ def test_autocast(vit, x):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         ours = signed(vit, x)
     assert (ours - expected).abs().max() < 0.1 * expected.abs().max()
+
+
+def test_threads_wait_for_each_other(vit, x):
+    """A model that trains is in evaluation mode for each thread, and trains again at the end."""
+    net = nn.Sequential(nn.Dropout(0.5), vit).train()
+    expected, wrong = signed(vit.eval(), x), []
+    net.train()
+
+    def work() -> None:
+        wrong.extend(1 for _ in range(8) if not torch.allclose(signed(net, x), expected, atol=1e-5))
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for step in (threading.Thread.start, threading.Thread.join):
+        for thread in threads:
+            step(thread)
+    assert not wrong
+    assert all(module.training for module in net.modules())
+
+
+def test_a_target_may_explain_too(vit, x):
+    def target(logits: Tensor) -> Tensor:
+        signed(vit, x, 1)
+        return logits[:, 0]
+
+    torch.testing.assert_close(signed(vit, x, target), signed(vit, x, 0))
 
 
 def test_nothing_is_kept(vit, x):

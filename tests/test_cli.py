@@ -75,7 +75,12 @@ def test_stdin_and_options(tmp_path):
         (["explain", CAT, "--set", "depth"], "expected --set NAME=VALUE, got 'depth'"),
         (["explain", CAT, "--set", "dept=2"], "no option of gradtoken 'dept'; did you mean 'depth'"),
         (["explain", CAT, "--set", "depth=77"], "expected depth from 1 to 12"),
+        (["explain", CAT, "--set", "depth=abc"], "expected depth from 1 to 12"),
+        (["explain", CAT, "--set", "heads=3"], "no head integration 3"),
+        (["explain", CAT, "--set", "allow_blank=1"], "expected --set NAME=VALUE"),
         (["explain", CAT, "-o", "nowhere/cat.png"], "cannot write"),
+        (["explain", CAT, "-o", "y" * 300 + ".png"], "cannot write"),
+        (["explain", CAT, "-o", "cat.png", "--format", "svg"], "ask for different files; leave one of them out"),
         (["explain", CAT, "-o", "cat.tiff"], "no file format '.tiff'"),
         (["explain", CAT, "--model", "nothing"], "no model 'nothing'"),
         (["doctor", "--model", "nothing"], "no model 'nothing'"),
@@ -90,6 +95,25 @@ def test_errors_are_one_line_and_exit_code_1(arguments, message, tmp_path, monke
     assert not list(tmp_path.iterdir())
 
 
+def test_hostile_names_of_pictures(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("\x1b[31mred.jpg", "x" * 245 + ".jpg", "\u732b" * 80 + ".jpg"):
+        (tmp_path / "in" / name).write_bytes(CAT.read_bytes())
+    (tmp_path / "in" / "\x1b[31mbad.jpg").write_text("no picture")
+    result = run("explain", tmp_path / "in", "--out", tmp_path / "out", "--format", "npy", "-t", "cat")
+    assert result.exit_code == 3, result.output
+    assert "\x1b" not in result.output
+    assert len(list((tmp_path / "out").iterdir())) == 3
+
+
+def test_blank_maps_on_request(tmp_path):
+    """White under the cat: no token speaks for dog."""
+    Image.new("RGB", (8, 8), "white").save(tmp_path / "white.png")
+    result = run("explain", tmp_path / "white.png", "-o", tmp_path / "o.npy", "--allow-blank", "-t", "cat", "-t", "dog")
+    assert result.exit_code == 0, result.output
+    assert np.load(tmp_path / "o.npy").shape == (2, 14, 14)
+
+
 def test_lists_and_doctor():
     assert "raw_attention" in run("methods").output
     assert "torchvision:NAME" in run("models").output
@@ -102,7 +126,7 @@ def test_demo(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = run("demo")
     assert result.exit_code == 0, result.output
-    assert Image.open(tmp_path / "demo-cat-and-dog.png").width > 1000
+    assert Image.open(tmp_path / "demo-cat-and-bird.png").width > 1000
 
 
 def test_help_imports_nothing_heavy():

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 import gradtoken
-from gradtoken.errors import BadTarget, UnknownName
+from gradtoken.errors import BadModel, BadRelevance, BadTarget, UnknownName
 from gradtoken.models.labels import Labels
 from gradtoken.models.model import Model
 from gradtoken.models.preprocess import Preprocess
@@ -80,6 +80,32 @@ def test_refusals(model, picture):
         gradtoken.explain(picture, model, 5)
     with pytest.raises(BadTarget, match="at least one target and one method"):
         gradtoken.explain(picture, model, [])
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [(lambda logits: 1.0, "one score, .* got float"), (lambda logits: logits, r"one score, .* got \(1, 5\)")],
+)
+def test_callables_that_give_no_score(model, picture, target, message):
+    with pytest.raises(BadTarget, match=message):
+        gradtoken.explain(picture, model, target)
+
+
+def test_logits_that_are_not_finite(model, picture):
+    model.net.head.bias.data[3] = torch.nan
+    with pytest.raises(BadModel, match="output is not finite"):
+        gradtoken.explain(picture, model, "dog")  # whose own logit is a number
+
+
+def test_blank_maps_are_kept_on_request(model, picture):
+    for block in model.net.blocks:  # one head with a large bias on every key: every token has the same sign
+        block.attn.heads = 1
+        block.attn.qkv.bias.data[16:32] = 100.0
+    targets = [lambda logits: logits[:, 0], lambda logits: -logits[:, 0]]
+    maps = gradtoken.explain(picture, model, targets, allow_blank=True)
+    assert sorted(bool(one.relevance.any()) for one in maps) == [False, True]
+    with pytest.raises(BadRelevance, match="allow_blank=True"):
+        gradtoken.explain(picture, model, targets)
 
 
 def test_public_names():

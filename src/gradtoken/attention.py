@@ -35,6 +35,11 @@ class Attention:
         """Whether queries and keys are the same number of tokens."""
         return self.q.shape[2] == self.k.shape[2]
 
+    @property
+    def width(self) -> int:
+        """Numbers per token: heads times their size."""
+        return self.q.shape[1] * self.q.shape[3]
+
 
 def rows(attention: Attention, start: int, stop: int) -> Tensor:
     """Rows start..stop of A, softmax written out. (B, H, stop - start, M)"""
@@ -49,7 +54,7 @@ def rows(attention: Attention, start: int, stop: int) -> Tensor:
     if attention.causal:
         later = torch.ones(attention.shape[2:], dtype=torch.bool, device=O.device).triu(1)[start:stop]
         O = O.masked_fill(later, -torch.inf)
-    return O.softmax(dim=-1)
+    return O.softmax(dim=-1).masked_fill(O.isneginf(), 0)  # a row that sees nothing is 0, as in the fused kernel
 
 
 def working_dtype(x: Tensor) -> torch.dtype:

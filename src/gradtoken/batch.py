@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from gradtoken.draw.words import printable
 from gradtoken.errors import BadTarget, GradTokenError
 from gradtoken.explaining import PACKAGES, explain
 from gradtoken.files import check_format
@@ -19,6 +20,7 @@ from gradtoken.models.model import Model
 from gradtoken.probe import Probe
 from gradtoken.result import Explanation, Explanations
 
+NAME = 50  # most letters of a picture's name in a result's: of up to four bytes each, where a file name has 255
 console, errors = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
 
 
@@ -31,14 +33,16 @@ class Destination:
     suffix: str
 
     @classmethod
-    def of(cls, path: Path | None, form: str, pictures: int) -> "Destination":
-        """From what the user gave: nothing, a file, or a folder (which several pictures need)."""
-        if path is not None and path.suffix and not path.is_dir():
+    def of(cls, path: Path | None, form: str | None, pictures: int) -> "Destination":
+        """From what the user gave: nothing, a file, or a folder (which several pictures need). form: png by default."""
+        suffix = "." + (form or "png").lstrip(".").lower()
+        if path is not None and path.suffix and not os.path.isdir(path):
             if pictures > 1:
                 raise BadTarget(f"--out {path} is one file, but {pictures} pictures were given; name a folder")
             check_format(path.suffix)
+            if form is not None and path.suffix.lower() != suffix:
+                raise BadTarget(f"--out {path} and --format {form} ask for different files; leave one of them out")
             return cls(path, False, path.suffix)
-        suffix = "." + form.lstrip(".").lower()
         check_format(suffix)
         folder = path or Path()
         try:
@@ -51,7 +55,7 @@ class Destination:
         """A file for one picture; pictures of the same name get a number."""
         if not self.is_folder:
             return self.path
-        stem = re.sub(r"[^\w.-]+", "_", Path(source).stem).strip("._-") or "picture"
+        stem = re.sub(r"[^\w.-]+", "_", Path(source).stem)[:NAME].strip("._-") or "picture"
         names = [f"{stem}-gradtoken{self.suffix}", *(f"{stem}-gradtoken-{i}{self.suffix}" for i in range(2, 10**6))]
         path = next(self.path / name for name in names if self.path / name not in taken)
         taken.add(path)
@@ -63,7 +67,7 @@ def parse_options(settings: Sequence[str]) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
-        if not equals or not name.isidentifier() or name in ("picture", "model", "target", "method"):
+        if not equals or not name.isidentifier() or name in ("picture", "model", "target", "method", "allow_blank"):
             raise BadTarget(f"expected --set NAME=VALUE, got {setting!r}")
         options[name] = int(value) if re.fullmatch(r"[+-]?\d+", value) else value
     return options
@@ -87,7 +91,8 @@ def explain_all(
                 if len(pictures) == 1:
                     raise
                 failed += 1
-                errors.print(f"{source}: {type(error).__name__}: {error}", style="red", markup=False, highlight=False)
+                line = printable(f"{source}: {type(error).__name__}: {error}")
+                errors.print(line, style="red", markup=False, highlight=False)
             else:
                 report(result, path)
     return failed
@@ -97,7 +102,7 @@ def report(result: Explanation | Explanations, path: Path) -> None:
     """One line a map: the class, how sure the model is, and the file."""
     for one in result if isinstance(result, Explanations) else [result]:
         sure = "" if one.probability is None else f"  probability {one.probability:.3f}"
-        line = f"{one.name}{sure}  logit {one.logit:.3f}  {one.method} -> {path}"
+        line = printable(f"{one.name}{sure}  logit {one.logit:.3f}  {one.method} -> {path}")
         console.print(line, markup=False, highlight=False)
 
 

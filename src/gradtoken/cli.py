@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from gradtoken.draw.words import printable
 from gradtoken.errors import GradTokenError
 
 app = typer.Typer(
@@ -38,7 +39,7 @@ def friendly() -> Iterator[None]:
         yield
     except GradTokenError as error:
         err.print(f"[bold red]{type(error).__name__}[/]: ", end="")
-        err.print(str(error), markup=False, highlight=False)
+        err.print(printable(str(error)), markup=False, highlight=False)
         raise typer.Exit(FAILED) from None
 
 
@@ -50,11 +51,12 @@ def explain(  # noqa: PLR0913
     method: Annotated[list[str] | None, typer.Option(help="See `gradtoken methods`; repeatable.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE: an option of the method.")] = None,
     output: Annotated[Path | None, typer.Option("--out", "-o", help="A file, or a folder.")] = None,
-    form: Annotated[str, typer.Option("--format", help="png, svg, pdf, html, npy, npz or json.")] = "png",
+    form: Annotated[str | None, typer.Option("--format", help="png (default), svg, pdf, html, npy, npz, json.")] = None,
     colours: Annotated[str | None, typer.Option(help="A colour map of matplotlib, for example jet.")] = None,
     nearest: Annotated[bool, typer.Option("--nearest", help="Patches as squares, not smoothed.")] = False,
     threshold: Annotated[float | None, typer.Option(help="Dim what is below this share of the maximum.")] = None,
     shared_scale: Annotated[bool, typer.Option("--shared-scale", help="One colour scale for all maps.")] = False,
+    allow_blank: Annotated[bool, typer.Option("--allow-blank", help="Also draw maps that are zero.")] = False,
     weights: Weights = None,
     labels: Labels = None,
     device: Device = None,
@@ -67,7 +69,8 @@ def explain(  # noqa: PLR0913
     with friendly():
         files: list[Any] = [sys.stdin.buffer.read()] if pictures == ["-"] else list(find_pictures(pictures))
         destination = Destination.of(output, form, len(files))
-        request = {"target": target, "method": method or "gradtoken", **parse_options(set_ or [])}
+        request: dict[str, Any] = {"target": target, "method": method or "gradtoken", "allow_blank": allow_blank}
+        request |= parse_options(set_ or [])
         style: dict[str, Any] = {"colours": colours, "interpolation": "nearest" if nearest else None}
         style |= {"threshold": threshold, "shared_scale": shared_scale or None}
         loaded = load(model, weights=weights, labels=labels, device=device)
@@ -118,12 +121,12 @@ def doctor(model: ModelName = "bundled", weights: Weights = None, device: Device
 
 @app.command()
 def demo(
-    output: Annotated[Path, typer.Option("--out", "-o", help="Where the picture goes.")] = Path("demo-cat-and-dog.png"),
+    output: Annotated[Path, typer.Option("--out", "-o", help="Where the picture goes.")] = Path("demo-cat-and-bird.png"),
 ) -> None:
-    """Explain the bundled picture of a cat and a dog with the bundled model, once for each."""
+    """Explain the bundled picture of a cat and a bird with the bundled model, once for each."""
     from gradtoken.models.bundled import FOLDER
 
-    explain([str(FOLDER / "pictures" / "cat_and_dog.jpg")], target=["cat", "dog"], output=output, shared_scale=True)
+    explain([str(FOLDER / "pictures" / "cat_and_bird.jpg")], target=["cat", "bird"], output=output)
 
 
 def main() -> None:

@@ -25,10 +25,10 @@ class UnknownName(GradTokenError, LookupError):
     """A name that is not among those known."""
 
     @classmethod
-    def among(cls, kind: str, name: str, known: Iterable[str]) -> "UnknownName":
+    def among(cls, kind: str, name: object, known: Iterable[str]) -> "UnknownName":
         """`no method 'rollot'; did you mean 'rollout'?`."""
         names = list(known)
-        near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+        near = difflib.get_close_matches(str(name).lower(), names, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(names[:20]) or 'none'}"
         return cls(f"no {kind} {name!r}; {hint}")
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gradtoken.attribution import check_maps, to_maps
-from gradtoken.errors import BadTarget
+from gradtoken.errors import BadModel, BadTarget
 from gradtoken.methods import METHODS
 from gradtoken.models.labels import find_class
 from gradtoken.models.load import load
@@ -32,6 +32,8 @@ def explain(
     model: str | nn.Module | Model = "bundled",
     target: Class | Score | Sequence[Class | Score] = None,
     method: str | Sequence[str] = "gradtoken",
+    *,
+    allow_blank: bool = False,
     **options: Any,
 ) -> Explanation | Explanations:
     """Which parts of a picture speak for a class.
@@ -41,6 +43,7 @@ def explain(
     carries its preprocessing, or what `load` returned, which saves loading it again.
     target: a class name or index, a callable on the output, None for the predicted class, or a list of these, which
     share one forward pass. method: one of `METHODS`, or a list. options: the method's own.
+    allow_blank: keep maps that are zero everywhere, which are an error otherwise.
 
     Returns an `Explanation`, or `Explanations` (methods outside, targets inside) where a list was asked for.
     """
@@ -67,7 +70,7 @@ def explain(
     }
     found = []
     for name in methods:
-        maps = relevance(probe, name, options)
+        maps = relevance(probe, name, options, allow_blank)
         found += [
             Explanation(relevance=m, method=name, options=options, **choice.facts(k), **shared)
             for k, m in enumerate(maps)
@@ -75,10 +78,10 @@ def explain(
     return found[0] if single and isinstance(method, str) else Explanations(tuple(found))
 
 
-def relevance(probe: Probe, method: str, options: dict[str, Any]) -> np.ndarray[Any, Any]:
+def relevance(probe: Probe, method: str, options: dict[str, Any], allow_blank: bool) -> np.ndarray[Any, Any]:
     """The maps of one method for the probe's targets. (K, rows, columns)"""
     R = METHODS[method].bind(options)(probe)
-    check_maps(R, method, allow_blank=False)
+    check_maps(R, method, allow_blank)
     return to_maps(probe, R)[0].float().cpu().numpy()
 
 
@@ -95,9 +98,11 @@ class Choice:
         """Scores of the targets for one picture. (1, K)"""
         if not all(map(callable, self.targets)):
             self.logits = logits_of(output)[0].detach().double().cpu()
+            if not self.logits.softmax(0).isfinite().all():
+                raise BadModel("the model's output is not finite; look for NaN in its weights or its input")
         self.indices = [None if callable(t) else self.index(t) for t in self.targets]
         columns = [
-            t(output).reshape(1, 1) if i is None else logits_of(output)[:, i : i + 1]
+            single(t, output) if i is None else logits_of(output)[:, i : i + 1]
             for t, i in zip(self.targets, self.indices, strict=True)
         ]
         self.scores = [column.item() for column in columns]
@@ -125,6 +130,15 @@ class Choice:
             return ()
         p = self.logits.softmax(0)
         return tuple((self.name(int(i)), float(p[i])) for i in p.argsort(descending=True)[:5])
+
+
+def single(target: Score, output: Any) -> Tensor:
+    """The one score that a callable target makes of the output for one picture. (1, 1)"""
+    score = target(output)
+    if not isinstance(score, Tensor) or score.numel() != 1:
+        shape = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
+        raise BadTarget(f"expected the target to return one score, a tensor of shape (1,), got {shape}")
+    return score.reshape(1, 1)
 
 
 def versions() -> dict[str, str]:

@@ -47,9 +47,9 @@ def check_format(suffix: str) -> None:
 def write(path: Path, content: bytes) -> None:
     """Put the content in place at once, with the permissions of a new file; through a link, as open does."""
     place = Path(os.path.realpath(path))
-    if not place.parent.is_dir():
+    if not os.path.isdir(place.parent):
         raise GradTokenError(f"cannot write {str(path)!r}: there is no folder {str(place.parent)!r}; make it first")
-    if place.is_dir():
+    if os.path.isdir(place):  # unlike Path.is_dir, no error for a name that is too long
         raise GradTokenError(f"cannot write {str(path)!r}: it is a folder; give the name of a file")
     temporary = place.with_name(f".gradtoken-{secrets.token_hex(6)}")
     try:

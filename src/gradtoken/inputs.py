@@ -50,7 +50,11 @@ def replaced(inputs: Inputs, picture: Tensor, pictures: Tensor) -> Inputs:
 
 
 def call(net: nn.Module, inputs: Inputs) -> Any:
-    """Run the model."""
+    """Run the model on copies of its inputs, which it may write to; they have no gradient and no inference mode."""
+
+    def own(x: Any) -> Any:
+        return x.detach().clone() if isinstance(x, Tensor) else x
+
     if isinstance(inputs, Mapping):
-        return net(**inputs)
-    return net(*inputs) if isinstance(inputs, tuple) else net(inputs)
+        return net(**{name: own(x) for name, x in inputs.items()})
+    return net(*map(own, inputs)) if isinstance(inputs, tuple) else net(own(inputs))

@@ -12,20 +12,25 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from gradtoken.align import align, aligned
 from gradtoken.attention import Attention, reachable, working_dtype
-from gradtoken.errors import NoAttention
+from gradtoken.blocks import blocks_over, candidates, fullest
+from gradtoken.errors import NoAttention, NoGrid
 from gradtoken.inputs import Inputs, batch_of, call, picture_of, replaced, signature, tensors
 from gradtoken.record import Enough, Recorder
 from gradtoken.state import original, untouched
 from gradtoken.targets import Target, read
-from gradtoken.tokens import Layout, find_grid, locate, marked_pictures
+from gradtoken.tokens import Layout, disorder, find_grid, first_patch, marked_pictures
 
 
 @dataclass(frozen=True)
 class Learnt:
-    """What a first run on inputs of one shape showed: where the tail starts, and the layout of a picture."""
+    """What a first run on inputs of one shape showed.
+
+    Where the tail starts, the layout of a picture, and which attentions work on the tokens of the last one.
+    """
 
     start: int
     layout: Layout | None
+    blocks: list[int]
 
 
 LEARNT: WeakKeyDictionary[nn.Module, dict[Any, Learnt]] = WeakKeyDictionary()
@@ -48,10 +53,9 @@ class Probe:
         facts, key = LEARNT.setdefault(self.net, {}), signature(inputs)
         with untouched(self.net, tensors(inputs)):
             self._run(target, facts[key].start if key in facts else None)
-            if key not in facts:
-                layout = None if self.picture is None else self._look(self.picture)
-                facts[key] = Learnt(self._start, layout)
-        self.layout = facts[key].layout or self._sequence()
+            if key not in facts or facts[key].start != self._start:
+                facts[key] = Learnt(self._start, *self._look())
+        self.layout, self.blocks = facts[key].layout or self._sequence(), facts[key].blocks
 
     def _run(self, target: Target, start: int | None) -> None:
         """Forward, then backward through the tail; without `start` the tail is found on the way."""
@@ -81,6 +85,11 @@ class Probe:
                 f"{name} computed no attention that can be seen: neither scaled_dot_product_attention, nor "
                 "nn.MultiheadAttention, nor a softmax over the last axis between two matrix products; load the model "
                 "with an sdpa or eager attention implementation"
+            )
+        if record.unfinished:
+            raise NoAttention(
+                f"{name} takes the softmax of a matrix product after the {len(record.calls)} attentions that could be "
+                "followed, and uses it in another way; load the model with an sdpa or eager attention implementation"
             )
         last, dq = record.calls[-1], []
         for score in scores.sum(dim=0):
@@ -119,19 +128,7 @@ class Probe:
     @cached_property
     def earlier(self) -> list[Attention]:
         """The attentions before the last one over the same tokens, in order: all of them in a plain ViT."""
-        found: list[Attention] = []
-        for earlier in reversed(self.calls[:-1]):
-            attention = aligned(earlier, self.batch)
-            if attention is None or not attention.square or not self._same_tokens(attention, found):
-                continue
-            found.insert(0, attention)
-        return found
-
-    def _same_tokens(self, attention: Attention, found: list[Attention]) -> bool:
-        N, M, width = attention.shape[2], self.last.shape[3], attention.shape[1] * attention.q.shape[3]
-        if found:
-            return (N, width) == (found[0].shape[2], found[0].shape[1] * found[0].q.shape[3])
-        return N in (M, self.layout.count) if self.layout.is_grid else N == M
+        return [a for a in (aligned(self.calls[number], self.batch) for number in self.blocks[:-1]) if a is not None]
 
     @cached_property
     def readers(self) -> Tensor:
@@ -145,22 +142,37 @@ class Probe:
 
     # The layout -----------------------------------------------------------------------------------------------------
 
-    def _look(self, picture: Tensor) -> Layout:
-        """Change single patches of the first picture and see which tokens of the first attention change."""
-        total = self.last.shape[3]
-        grid = find_grid(total, self.grids, (picture.shape[-2], picture.shape[-1]))
-        count = grid[0] * grid[1]
-        assumed = Layout(total - count, count, *grid)
-        first = aligned(self.calls[0], self.batch)
-        if first is None or not first.square or not count <= first.shape[3] <= total:
-            return assumed  # a later stage: tokens have mixed before, nothing to see
-        record = Recorder(start=-1, until=lambda _: True)
-        with torch.no_grad(), contextlib.suppress(Enough), record:
-            call(self.net, replaced(self.inputs, picture, marked_pictures(picture[0], grid)))
-        seen = align(record.calls[0].k, 4)
-        assert seen is not None
-        found = locate(seen, grid)
-        return found if seen.shape[2] == total else assumed
+    def _look(self) -> tuple[Layout | None, list[int]]:
+        """Change single patches of the first picture and see which tokens change: the layout, and the blocks."""
+        attentions = [*(aligned(c, self.batch) for c in self.calls[:-1]), self.last]
+        if self.picture is None:
+            return None, blocks_over(attentions, None)
+        rows, columns = find_grid(self.last.shape[3], self.grids, (self.picture.shape[-2], self.picture.shape[-1]))
+        fault: str | None = None
+        for blocks in candidates(attentions, rows * columns):
+            numbers = blocks[0], fullest(attentions, blocks)
+            first, full = self._changes(self.picture, (rows, columns), numbers)
+            fault = disorder(first, (rows, columns))
+            if fault is None:
+                return Layout(first_patch(full, (rows, columns)), rows * columns, rows, columns), blocks
+        raise NoGrid(fault)
+
+    def _changes(self, picture: Tensor, grid: tuple[int, int], numbers: tuple[int, ...]) -> list[Tensor]:
+        """How much the keys of these attentions change with each of `marked_pictures`: (cells, N) each.
+
+        In batches of the inputs' size, of which nothing but the change is kept.
+        """
+        unmarked: list[Tensor] = []
+        seen: list[list[Tensor]] = []
+        for pictures in marked_pictures(picture[0], grid, self.batch):
+            record = Recorder(start=-1, until=max(numbers) + 1)
+            with torch.no_grad(), contextlib.suppress(Enough), record:
+                call(self.net, replaced(self.inputs, picture, pictures))
+            found = [align(record.calls[number].k, len(pictures)) for number in numbers]
+            keys = [k for k in found if k is not None]
+            unmarked = unmarked or [k[:1].clone() for k in keys]
+            seen.append([(k - u).float().square().sum(dim=(1, 3)) for k, u in zip(keys, unmarked, strict=True)])
+        return [torch.cat(changes)[1:] for changes in zip(*seen, strict=True)]
 
     def _sequence(self) -> Layout:
         """Every token; the first one apart where it is the one the head reads, and is no content (a class token)."""

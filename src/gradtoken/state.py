@@ -2,12 +2,15 @@
 
 import contextlib
 import sys
+import threading
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 from gradtoken.errors import BadModel
+
+RUNNING = threading.RLock()  # flags of a model, the random state and eager execution belong to the whole process
 
 
 def original(net: nn.Module) -> nn.Module:
@@ -18,11 +21,14 @@ def original(net: nn.Module) -> nn.Module:
 
 @contextlib.contextmanager
 def untouched(net: nn.Module, inputs: list[Tensor]) -> Iterator[None]:
-    """Evaluation mode, no inference mode, eager execution; flags and random state are put back, also after an error."""
-    if any(p.is_inference() for p in net.parameters()):
+    """Evaluation mode, no inference mode, eager execution; flags and random state are put back, also after an error.
+
+    One thread at a time: a second one would find the first one's flags and put those back at its end.
+    """
+    if any(x.is_inference() for x in (*net.parameters(), *net.buffers())):
         raise BadModel("the weights were made in inference mode, which forbids gradients; load the model outside of it")
     devices = {x.device.index or 0 for x in inputs if x.device.type == "cuda"}
-    with contextlib.ExitStack() as stack:
+    with RUNNING, contextlib.ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.random.fork_rng(devices=list(devices)))
         if "torch._dynamo" in sys.modules:  # nothing is compiled where it was never imported

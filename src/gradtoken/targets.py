@@ -64,6 +64,7 @@ def class_indices(target: Any, logits: Tensor) -> Tensor:
         raise BadTarget(f"expected class indices, got {target!r}: {error}") from None
     if indices.numel() and (indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool):
         raise BadTarget(f"expected class indices, got values of type {indices.dtype}")
+    indices = indices.long()
     if indices.ndim == 0:
         indices = indices.expand(batch)
     if indices.ndim > 2 or len(indices) != batch or indices.numel() == 0:
@@ -72,4 +73,4 @@ def class_indices(target: Any, logits: Tensor) -> Tensor:
         )
     if indices.min() < 0 or indices.max() >= classes:
         raise BadTarget(f"expected class indices from 0 to {classes - 1}, got {indices.min()} to {indices.max()}")
-    return indices.long()
+    return indices

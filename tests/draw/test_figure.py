@@ -36,6 +36,14 @@ def test_bars_are_shared_within_a_method_on_request():
     assert any("one scale for all maps of a method" in text for text in shared)
 
 
+def test_one_signed_map_makes_the_colours_of_its_method_signed():
+    """Red means the same in panels that stand side by side."""
+    signed = example("dog", relevance=example().relevance - 0.5)
+    said = texts(Explanations((example(), signed, example(method="rollout"))).figure())
+    ends = ["\N{MINUS SIGN}0.971", "0.971", "0.0165"]
+    assert [said.count(end) for end in ends] == [1, 2, 1]
+
+
 def test_values_beyond_the_colours_are_marked():
     said = texts(example(relevance=np.arange(101.0)[None]).figure(clip=0.1))
     assert {"≤ 10", "50", "≥ 90"} <= set(said)
@@ -57,7 +65,7 @@ def test_rows_are_pictures_or_targets():
 
 def test_nothing_overlaps_or_leaves_the_sheet():
     long = "a very long class name, that goes on, and on, and on, and on, and on, and on"
-    items = [example(long), example("x" * 200), example("dog", picture=Image.new("RGB", (10, 60)))]
+    items = [example(long), example("W" * 200), example("dog", picture=Image.new("RGB", (10, 60)))]
     sheet = figure([items[0], items[1], items[2]])
     sheet.draw_without_rendering()
     boxes = [text.get_window_extent() for text in sheet.texts]

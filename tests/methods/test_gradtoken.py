@@ -1,13 +1,16 @@
 """GradToken against the naive float64 reference, and the invariants of its definition."""
 
 import itertools
+from typing import get_args
 
 import pytest
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from gradtoken.attribution import attribute
 from gradtoken.errors import BadTarget, UnknownName
+from gradtoken.methods.gradtoken import Propagation
 from gradtoken.probe import Probe
 from tests import zoo
 from tests.reference import gradtoken as oracle
@@ -157,6 +160,29 @@ def test_signed_map_is_linear_in_the_logits():
     torch.testing.assert_close(3 * one - two, both)
 
 
+@pytest.mark.parametrize("propagation", get_args(Propagation))
+def test_queries_that_see_nothing_count_nothing(propagation):
+    """A mask over rows and columns leaves padding no key at all; its rows are 0, not NaN."""
+
+    class Square(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.head = nn.Linear(16, 16), nn.Linear(16, zoo.CLASSES)
+
+        def forward(self, x: Tensor, keep: Tensor) -> Tensor:
+            for _ in range(3):
+                h = self.layer(x)[:, None]
+                x = x + F.scaled_dot_product_attention(h, 2 * h, h, keep[:, None, :, None] & keep[:, None, None])[:, 0]
+            return self.head(x[:, 0])
+
+    net, x = zoo.shaken(Square()), torch.randn(2, 6, 16)
+    keep = torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
+    together = attribute(net, (x, keep), 0, heads="mean", propagation=propagation)
+    alone = attribute(net, (x[1:, :4], keep[1:, :4]), 0, heads="mean", propagation=propagation)
+    torch.testing.assert_close(together[1:, :4], alone)
+    assert (together[1, 4:] == 0).all()
+
+
 # Options -------------------------------------------------------------------------------------------------------------
 
 
@@ -165,6 +191,11 @@ def test_depth_and_unknown_options():
     net, x = subject.build(), zoo.pictures(subject)
     with pytest.raises(BadTarget, match=r"depth from 1 to 4, .* got 5"):
         attribute(net, x, 0, depth=5)
+    for depth in ("abc", 1.5, None):
+        with pytest.raises(BadTarget, match=r"depth from 1 to 4, .* got "):
+            attribute(net, x, 0, depth=depth)
+    with pytest.raises(UnknownName, match="no head integration 3; known: relu_mean, mean"):
+        attribute(net, x, 0, heads=3)
     with pytest.raises(UnknownName, match=r"no propagation 'rolout_matmul'; did you mean 'rollout_matmul'"):
         attribute(net, x, 0, propagation="rolout_matmul")
     with pytest.raises(UnknownName, match=r"no head integration 'max'; did you mean 'mean'"):

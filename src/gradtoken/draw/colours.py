@@ -30,18 +30,20 @@ class Scale:
         name: str | None = None,
         limits: tuple[float, float] | None = None,
         clip: float = 0.0,
+        signed: bool = False,
     ) -> "Scale":
         """One scale for all these maps.
 
         Non-negative maps run from their smallest to their largest value, signed ones from -m to m with m the largest
         magnitude. A constant map runs from 0 to its value: one colour, and no rounding made visible.
-        limits: raw ends instead of these. clip: share of the values beyond each end.
+        limits: raw ends instead of these. clip: share of the values beyond each end. signed: also where no value is
+        negative.
         """
         values = np.concatenate([np.asarray(m, np.float64).ravel() for m in maps])
-        signed = is_signed(values)
+        signed = signed or is_signed(values)
         low, high = limits or np.quantile(values, (clip, 1 - clip)).tolist()
         if signed:
-            high = max(abs(low), abs(high)) or float(np.abs(values).max())
+            high = max(abs(low), abs(high)) or float(np.abs(values).max()) or 1.0
             low = -high
         elif high - low <= NOISE * max(abs(low), abs(high)):
             low, high = 0.0, high if high > 0 else 1.0

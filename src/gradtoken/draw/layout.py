@@ -17,7 +17,7 @@ COLUMNS = 6  # most panels side by side
 WIDE, NARROW, HIGH = 2.8, 2.3, 3.8  # a panel's largest and smallest width, and its largest height
 GAP, MARGIN = 0.14, 0.1  # between panels; around the sheet
 LINE, SPACE, BAR = 0.145, 0.05, 0.36  # a line of text; between title and panel; a colour bar with its numbers
-NAME = 9.0  # font size in points
+NAME, BOLD = 9.0, 0.68  # font size in points; mean width of a bold letter in ems
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def wrapped(line: "list[Explanation]", width: float, several: bool) -> list[Row]
 def map_panel(one: "Explanation", width: float, several: bool) -> Panel:
     """The target's name; probability and logit; the method where there are several."""
     facts = [score(one), *([method(one)] if several else [])]
-    return Panel(one, False, tuple(fit(one.name, width, NAME, 2)), tuple(fit(f, width, SMALL)[0] for f in facts))
+    return Panel(one, False, tuple(fit(one.name, width, NAME, 2, BOLD)), tuple(fit(f, width, SMALL)[0] for f in facts))
 
 
 def picture_panel(one: "Explanation", width: float, several: bool) -> Panel:
@@ -126,7 +126,7 @@ def picture_panel(one: "Explanation", width: float, several: bool) -> Panel:
     name = one.source.replace("\\", "/").rsplit("/", 1)[-1] or "picture"
     facts = [f"predicted {first_name(n)}, {percent(p)}" for n, p in one.predicted[:1]]
     facts += [one.model] if several else []
-    return Panel(one, True, tuple(fit(name, width, NAME)), tuple(fit(f, width, SMALL)[0] for f in facts))
+    return Panel(one, True, tuple(fit(name, width, NAME, 1, BOLD)), tuple(fit(f, width, SMALL)[0] for f in facts))
 
 
 def aspect(one: "Explanation") -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from gradtoken.draw.colours import Scale
+from gradtoken.draw.colours import Scale, is_signed
 from gradtoken.draw.grid import Box
 from gradtoken.draw.overlay import level, painted, resized
 from gradtoken.draw.style import Style
@@ -21,9 +21,10 @@ SMALL = 7.5  # font size in points
 
 
 def scale_of(one: "Explanation", among: "Sequence[Explanation]", style: Style) -> Scale:
-    """The scale of one map, or the one it shares with the maps of the same method."""
-    maps = [e.relevance for e in among if method(e) == method(one)] if style.shared_scale else [one.relevance]
-    return Scale.of(maps, style.colours, style.limits, style.clip)
+    """The scale of one map, or the one it shares with the maps of the same method; these are all signed or none."""
+    alike = [e.relevance for e in among if method(e) == method(one)]
+    signed = any(map(is_signed, alike))
+    return Scale.of(alike if style.shared_scale else [one.relevance], style.colours, style.limits, style.clip, signed)
 
 
 def canvas(one: "Explanation", longest: int, style: Style) -> tuple[Image.Image, Box, Style]:

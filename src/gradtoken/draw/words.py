@@ -16,11 +16,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else " " if c.isspace() else "�" for c in text)
 
 
-def fit(text: str, inches: float, points: float, lines: int = 1) -> list[str]:
-    """Lines of this width at this font size, the last one cut with an ellipsis."""
+def fit(text: str, inches: float, points: float, lines: int = 1, letter: float = 0.6) -> list[str]:
+    """Lines of this width at this font size, the last one cut with an ellipsis. letter: its mean width in ems."""
     text = printable(text)
     wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
-    width = 0.6 * points / 72 * (1 + wide / max(len(text), 1))  # of a mean letter, in inches
+    width = letter * points / 72 * (1 + wide / max(len(text), 1))  # of a mean letter, in inches
     return textwrap.wrap(text, max(8, int(inches / width)), max_lines=lines, placeholder="…") or [""]
 
 

@@ -48,8 +48,10 @@ def check(probe: Probe, propagation: str, heads: str, depth: int) -> None:
         if name not in get_args(type_):
             raise UnknownName.among(kind, name, get_args(type_))
     L = len(probe.earlier) + 1
-    if not 1 <= depth <= L:
-        raise BadTarget(f"expected depth from 1 to {L}, the number of blocks over the last block's tokens, got {depth}")
+    if not isinstance(depth, int) or not 1 <= depth <= L:
+        raise BadTarget(
+            f"expected depth from 1 to {L}, the number of blocks over the last block's tokens, got {depth!r}"
+        )
 
 
 # Propagation: M (B, K, H, S) -> (B, K, H, S) through the attention of the given blocks --------------------------------

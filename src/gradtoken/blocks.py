@@ -1,0 +1,41 @@
+"""Which attentions of a model work on the tokens of its last one."""
+
+from gradtoken.attention import Attention
+
+
+def blocks_over(attentions: list[Attention | None], count: int | None) -> list[int]:
+    """Numbers of the attentions over the tokens of the last one, itself included; `count` of them are patches.
+
+    None stands for an attention that cannot be put on the tokens of the inputs: windows.
+    """
+    found = [len(attentions) - 1]
+    after = attentions[-1]
+    assert after is not None
+    for number in reversed(range(found[0])):
+        attention = attentions[number]
+        if attention is not None and attention.square and follows(attention, after, count if len(found) == 1 else None):
+            found.insert(0, number)
+            after = attention
+    return found
+
+
+def follows(before: Attention, after: Attention, count: int | None) -> bool:
+    """Whether `after` works on the tokens that `before` gave. `count`: how many patches `after`, as the last, has."""
+    N, M = before.shape[3], after.shape[3]
+    if after.square:  # a class token may have joined for the last attention
+        return before.width == after.width and N in (M, count)
+    return N == M or (count is not None and count <= N < 2 * count)  # attention pooling may leave prefix tokens out
+
+
+def candidates(attentions: list[Attention | None], count: int) -> list[list[int]]:
+    """What the blocks may be: those over as many tokens; the last alone, where the others' tokens may be channels."""
+    blocks = blocks_over(attentions, count)
+    several = [attentions[number] for number in blocks[:-1]]
+    channels = any(a is not None and a.q.shape[2] == a.q.shape[3] for a in several)
+    return [blocks, blocks[-1:]] if channels else [blocks]
+
+
+def fullest(attentions: list[Attention | None], blocks: list[int]) -> int:
+    """Number of the first block with the most tokens: prefix tokens may join late or leave early."""
+    tokens = {number: a.shape[3] for number in blocks if (a := attentions[number]) is not None}
+    return max(blocks, key=lambda number: (tokens[number], -number))
