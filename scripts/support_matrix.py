@@ -71,7 +71,7 @@ def explained(subject: Subject, net: nn.Module) -> Row:
     shape = to_maps(probe, relevance).shape[1:]
     places = found_places(probe) if probe.layout.is_grid else None
     row = {
-        "grid": " × ".join(map(str, shape)) if len(shape) == 2 else f"{shape[0]} tokens",
+        "grid": " x ".join(map(str, shape)) if len(shape) == 2 else f"{shape[0]} tokens",
         "prefix": str(probe.layout.first),
         "blocks": f"{len(probe.earlier) + 1} of {len(probe.calls)}",
         "reads": reads(probe),
@@ -131,7 +131,7 @@ def found_places(probe: Probe) -> tuple[int, int]:
 
 
 def found(keys: Tensor, chosen: list[int], columns: int) -> int:
-    """Keys (1 + cells, C, tokens): for how many cells the token that changes most, beyond what others cause, is near."""
+    """For how many cells the token that changes most, beyond what others cause, is near. keys (1 + cells, C, tokens)"""
     change = (keys[1:] - keys[:1]).double().norm(dim=1)
     change = change / change.amax(dim=1, keepdim=True)
     others = (change.sum(dim=0) - change) / max(1, len(chosen) - 1)
@@ -165,12 +165,12 @@ WHY = """## Why a model is refused
 GradToken reads the last attention: its queries, and one key per patch. It needs that attention to be over the patches
 of the picture.
 
-- *NoAttention ... computed no attention that can be seen*: the model has none (convolutions, pooling, additive or linear
-  attention), or none made of a softmax between two matrix products (CoaT's factorised attention).
-- *NoAttention ... the last attention works on ...*: it runs within windows, and there is more than one (SAM 2). A picture
-  size for which the last stage is a single window can be explained.
-- *NoGrid ... tokens, which no grid ... fits* and *NoGrid ... did not show in the tokens that should be theirs*: the tokens
-  are channels (DaViT, EdgeNeXt), latents (Perceiver), or patches in another order.
+- *NoAttention ... computed no attention that can be seen*: the model has none (convolutions, pooling, additive or
+  linear attention), or none made of a softmax between two matrix products (CoaT's factorised attention).
+- *NoAttention ... the last attention works on ...*: it runs within windows, and there is more than one (SAM 2). A
+  picture size for which the last stage is a single window can be explained.
+- *NoGrid ... tokens, which no grid ... fits* and *NoGrid ... did not show in the tokens that should be theirs*: the
+  tokens are channels (DaViT, EdgeNeXt), latents (Perceiver), or patches in another order.
 - *NoAttention ... does not reach the explained score*: the class is read off something else, such as a branch without
   attention.
 

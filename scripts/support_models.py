@@ -42,7 +42,7 @@ class Subject:
     @property
     def size_text(self) -> str:
         shape = self.inputs.shape if isinstance(self.inputs, Tensor) else next(iter(self.inputs.values())).shape
-        return " × ".join(map(str, shape[2:] if len(shape) == 4 else shape[1:]))
+        return " x ".join(map(str, shape[2:] if len(shape) == 4 else shape[1:]))
 
     def structure(self, net: nn.Module) -> str:
         """Equal for two models that differ in name only."""
@@ -56,13 +56,13 @@ def random(*shape: int) -> Tensor:
 
 
 def shaken(net: nn.Module, inputs: Any = None) -> nn.Module:
-    """Random weights of which none is zero; batch norms that fit the data; attention biases that prefer what is near."""
+    """Random weights, none of them zero; batch norms that fit the data; attention biases that prefer what is near."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, p in net.named_parameters():
             p.add_((0.2 if p.ndim < 2 else 0.03) * torch.randn(p.shape, generator=generator))
             if name.endswith("attention_biases"):  # (heads, offsets): the first offset is none
-                p[:, 0] += 8
+                p[:, 0] += 12
         norms = [module for module in net.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
         if norms and isinstance(inputs, Tensor):
             for norm in norms:
@@ -130,7 +130,7 @@ TIMM: dict[str, dict[str, Any]] = {  # file of the architecture: what makes it s
     "efficientvit_msra": {"embed_dim": (32, 32, 64), "num_heads": (2, 2, 2), "key_dim": (8, 8, 8)},
     "focalnet": {"embed_dim": 16, "depths": (1, 1, 1, 1)},
 }
-FEW = {  # families that cannot be built narrower: their smallest names, without their own pictures where these are large
+FEW = {  # families that cannot be built narrower: some of their smallest names
     **{"mobilevit": ["mobilevit_xxs"], "nextvit": ["nextvit_small"], "iformer": ["iformer_t"], "shvit": ["shvit_s1"]},
     **{"csatv2": ["csatv2"], "lowformer": ["lowformer_b0"], "cpubone": ["cpubone_b0_bfrobust"]},
     **{"byoanet": ["botnet26t_256", "halonet26t"], "efficientvit_mit": ["efficientvit_b0"]},
@@ -150,7 +150,13 @@ def from_timm() -> Iterator[Subject]:
                 size, changes = (3, 512, 512), changes | {"img_size": 512}
             pictures = random(2 if size[1] <= 224 else 1, *size)
             build = small_timm(family, name, changes, pictures)
-            yield Subject("timm", family, name, build, pictures, truth_of_timm(size))
+            target = first_feature if name.endswith("_enc") else 1
+            yield Subject("timm", family, name, build, pictures, truth_of_timm(size), target)
+
+
+def first_feature(tokens: Tensor) -> Tensor:
+    """A score for a model without classes. (B, N, C) -> (B,)"""
+    return tokens.mean(dim=1)[:, 0]
 
 
 def small_timm(family: str, name: str, changes: dict[str, Any], pictures: Tensor) -> Callable[[], nn.Module]:

@@ -126,7 +126,7 @@ def test_demo(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = run("demo")
     assert result.exit_code == 0, result.output
-    assert Image.open(tmp_path / "demo-cat-and-bird.png").width > 1000
+    assert Image.open(tmp_path / "demo-cat-and-giraffe.png").width > 1000
 
 
 def test_help_imports_nothing_heavy():

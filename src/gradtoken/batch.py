@@ -122,7 +122,8 @@ def checkup(model: Model) -> dict[str, str]:
     """What one forward pass of a model shows: its attentions, its tokens and what its output reads."""
     weight = next(model.net.parameters())
     H, W = model.preprocess.size
-    noise = torch.randn(1, 3, H, W, generator=torch.Generator().manual_seed(0)).to(weight.device, weight.dtype)
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(1, 3, H, W, generator=generator, device="cpu").to(weight.device, weight.dtype)
     probe = Probe(model.net, noise)
     layout, last = probe.layout, probe.last
     readers = int(probe.readers.sum())

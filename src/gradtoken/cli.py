@@ -121,12 +121,12 @@ def doctor(model: ModelName = "bundled", weights: Weights = None, device: Device
 
 @app.command()
 def demo(
-    output: Annotated[Path, typer.Option("--out", "-o", help="Where the picture goes.")] = Path("demo-cat-and-bird.png"),
+    output: Annotated[Path, typer.Option("--out", "-o", help="Where the picture goes.")] = Path("demo-cat-and-giraffe.png"),
 ) -> None:
-    """Explain the bundled picture of a cat and a bird with the bundled model, once for each."""
+    """Explain the bundled picture of a cat and a giraffe with the bundled model, once for each."""
     from gradtoken.models.bundled import FOLDER
 
-    explain([str(FOLDER / "pictures" / "cat_and_bird.jpg")], target=["cat", "bird"], output=output)
+    explain([str(FOLDER / "pictures" / "cat_and_giraffe.jpg")], target=["cat", "giraffe"], output=output)
 
 
 def main() -> None:

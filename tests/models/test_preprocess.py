@@ -194,6 +194,13 @@ def test_one_pixel_and_extreme_shapes():
         Preprocess((8, 8), resize="longest", rounding="round")(noise((4000, 1)))
 
 
+def test_the_default_device_does_not_matter():
+    image = Image.new("RGB", (20, 10), (10, 20, 30))
+    with torch.device("meta"):
+        view = Preprocess((8, 8))(image)
+    torch.testing.assert_close(view.pixels, Preprocess((8, 8))(image).pixels)
+
+
 def test_describe_is_json_and_complete():
     preprocess = Preprocess((8, 16), resize="longest")
     told = json.loads(json.dumps(preprocess.describe()))

@@ -113,7 +113,7 @@ class Preprocess:
         """(pixel * scale - mean) / std. (3, H, W) float32"""
         values = torch.from_numpy(np.array(image)).permute(2, 0, 1)
         pixels = (values.double() * self.scale).float()
-        mean, std = torch.tensor(self.mean)[:, None, None], torch.tensor(self.std)[:, None, None]
+        mean, std = (pixels.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
         return ((pixels - mean) / std).contiguous()
 
     def describe(self) -> dict[str, Any]:
