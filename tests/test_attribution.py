@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from gradtoken.attribution import attribute
 from gradtoken.errors import BadModel, BadRelevance, BadTarget, NoAttention, NoGrid, UnknownName
@@ -353,3 +354,65 @@ def test_pictures_of_another_size_are_learnt_anew(vit):
     net = AnySize()
     for H, W in ((16, 16), (8, 24), (4, 4 * 9), (16, 16)):
         assert signed(net, torch.randn(2, 3, H, W)).shape == (2, H // 4, W // 4)
+
+
+# Models that decide about gradients themselves ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("off", [torch.no_grad(), lambda f: f])
+def test_models_without_gradients_or_with_checkpoints(vit, x, off):
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = vit
+
+        def forward(self, x: Tensor) -> Tensor:
+            return off(self.steps)(x)
+
+        def steps(self, x: Tensor) -> Tensor:
+            h = self.net.embed(x)
+            for block in self.net.blocks:
+                h = checkpoint(block, h, use_reentrant=False)
+            return self.net.head(self.net.norm(h)[:, 0])
+
+    net = Own()
+    for _ in range(2):
+        torch.testing.assert_close(signed(net, x), signed(vit, x))
+
+
+def test_reentrant_checkpoints_are_refused(vit, x):
+    vit.blocks.forward = lambda h: checkpoint(vit.blocks[2], vit.blocks[1](vit.blocks[0](h)), use_reentrant=True)
+    with pytest.raises(NoAttention, match="reentrant checkpoints"):
+        attribute(vit, x, 0)
+
+
+def test_added_columns_of_scores_are_refused(x):
+    class Sink(Attentive):
+        def mix(self, x: Tensor) -> Tensor:
+            x = super().mix(x)
+            O = torch.cat([x @ x.mT, torch.zeros(len(x), 16, 1)], dim=-1)
+            return O.softmax(dim=-1)[..., :-1] @ x
+
+    with pytest.raises(NoAttention, match="uses it in another way"):
+        attribute(Sink(), x, 0)
+
+
+def test_pictures_of_bytes_are_refused(vit):
+    with pytest.raises(BadTarget, match=r"bytes \(uint8\); give them as the floating numbers"):
+        attribute(vit, torch.zeros(1, 3, 16, 16, dtype=torch.uint8), 0)
+
+
+def test_attentions_over_the_same_keys_and_values_are_all_seen(x):
+    class Twice(Attentive):
+        def mix(self, x: Tensor) -> Tensor:
+            k = v = x[:, None]
+            once = nn.functional.scaled_dot_product_attention(k, k, v)
+            return nn.functional.scaled_dot_product_attention(once, k, v)[:, 0]
+
+    assert len(Probe(Twice(), x, 0).calls) == 2
+
+
+def test_the_default_device_does_not_matter(vit, x):
+    with torch.device("meta"):
+        ours = signed(vit, x)
+    torch.testing.assert_close(ours, signed(vit, x))

@@ -47,6 +47,14 @@ def test_several_pictures_with_a_bad_one_among_them(tmp_path):
     assert content["explanations"][0]["name"] == "dog"
 
 
+def test_a_missing_picture_does_not_stop_the_others(tmp_path):
+    result = run("explain", CAT, tmp_path / "missing.jpg", "--out", tmp_path / "out", "--format", "npy")
+    assert result.exit_code == 3, result.output
+    assert "missing.jpg: BadPicture: there is no file or folder" in result.output
+    assert "1 of 2 pictures failed" in result.output
+    assert os.listdir(tmp_path / "out") == ["cat-gradtoken.npy"]
+
+
 def test_pictures_of_one_name_do_not_overwrite_each_other(tmp_path):
     for folder in ("x", "y"):
         (tmp_path / folder).mkdir()

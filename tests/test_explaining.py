@@ -38,7 +38,7 @@ def test_an_explanation_says_what_it_is(model, picture):
     assert one.options == {"heads": "mean"}
     assert one.predicted[0][0] == NAMES[int(logits.argmax())]
     assert one.box == (0, 0, 80, 50)
-    assert one.versions["torch"] == torch.__version__
+    assert torch.__version__.startswith(one.versions["torch"])
     assert one.note == "a note"
     expected = gradtoken.attribute(model.net, pixels, 1, heads="mean")[0]
     np.testing.assert_array_equal(one.relevance, expected.numpy())

@@ -197,7 +197,7 @@ def two_maps_of_the_same_values(q, k, v):
     """Differential attention: the second map is subtracted, so the first is the one that is explained."""
     q, k, v = heads(q), heads(k), heads(v)
     one = F.scaled_dot_product_attention(q, k, v)
-    return joined(one - 0.5 * F.scaled_dot_product_attention(q.flip(-1), k, v))
+    return joined(one - 0.5 * F.scaled_dot_product_attention(q.flip(-1), k.flip(-1), v))
 
 
 def test_the_second_map_of_differential_attention_is_part_of_the_first(x):

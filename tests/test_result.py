@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from gradtoken.errors import BadRelevance, GradTokenError, UnknownName
-from gradtoken.result import Explanation, Explanations, check_relevance
+from gradtoken.result import Explanation, Explanations
 
 HOSTILE = '<script>alert("x")</script>&\n$\\alpha$'
 
@@ -250,14 +250,6 @@ def test_heat_is_linear():
     np.testing.assert_allclose(one.heat(size=(1, 4)), [[0, 0.25, 0.75, 1]])
     np.testing.assert_allclose(one.heat(size=(1, 4), normalise=False), [[1, 1.5, 2.5, 3]])
     np.testing.assert_allclose(example(relevance=np.array([[-1.0, 0.0, 4.0]])).heat(), [[-0.25, 0, 1]], atol=1e-6)
-
-
-def test_check_relevance():
-    check_relevance(np.array([0.0, -1.0]))
-    with pytest.raises(BadRelevance, match="rollout gave 2 of 4 values that are not finite"):
-        check_relevance(np.array([[0, np.nan], [np.inf, 1]]), "rollout")
-    with pytest.raises(BadRelevance, match="gave zero everywhere"):
-        check_relevance(np.zeros((2, 2)))
 
 
 def test_npy_needs_maps_of_one_shape(tmp_path):

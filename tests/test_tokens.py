@@ -261,10 +261,10 @@ def test_layouts(net, first, blocks, x):
 
 @pytest.mark.parametrize("net", [ShiftedByOne, InWindows])
 def test_tokens_in_another_order_are_refused(net, x):
-    with pytest.raises(NoGrid, match="of 9 patches of a 8 x 8 grid, when changed, did not show in the tokens"):
+    with pytest.raises(NoGrid, match=r"changed patches of a 8 x 8 grid showed on average \d.\d tokens away"):
         attribute(net(), x, 0)
 
 
 def test_a_padded_window_is_refused(x):
-    with pytest.raises(NoGrid, match="did not show in the tokens that should be theirs"):
+    with pytest.raises(NoGrid, match="tokens away from those that should be theirs"):
         attribute(Padded(), x, 0)

@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gradtoken.draw.words import printable
-from gradtoken.errors import BadTarget, GradTokenError
+from gradtoken.errors import BadPicture, BadTarget, GradTokenError
 from gradtoken.explaining import PACKAGES, explain
 from gradtoken.files import check_format
 from gradtoken.models.model import Model
+from gradtoken.models.pictures import find_pictures
 from gradtoken.probe import Probe
 from gradtoken.result import Explanation, Explanations
 
@@ -73,6 +74,28 @@ def parse_options(settings: Sequence[str]) -> dict[str, Any]:
     return options
 
 
+def found(patterns: Sequence[str]) -> tuple[list[Path], int]:
+    """The pictures that files, folders and patterns name, and how many of these name none."""
+    files: list[Path] = []
+    failures: list[tuple[str, BadPicture]] = []
+    for pattern in patterns:
+        try:
+            files += find_pictures([pattern])
+        except BadPicture as error:
+            failures.append((pattern, error))
+    if not files and failures:
+        raise failures[0][1]
+    for pattern, failure in failures:
+        complain(pattern, failure)
+    return list(dict.fromkeys(files)), len(failures)
+
+
+def complain(source: str, error: GradTokenError) -> None:
+    """One line on a picture that failed while the rest go on."""
+    line = printable(f"{source}: {type(error).__name__}: {error}")
+    errors.print(line, style="red", markup=False, highlight=False)
+
+
 def explain_all(
     pictures: Sequence[Any], model: Model, request: dict[str, Any], destination: Destination, style: dict[str, Any]
 ) -> int:
@@ -91,8 +114,7 @@ def explain_all(
                 if len(pictures) == 1:
                     raise
                 failed += 1
-                line = printable(f"{source}: {type(error).__name__}: {error}")
-                errors.print(line, style="red", markup=False, highlight=False)
+                complain(source, error)
             else:
                 report(result, path)
     return failed

@@ -62,12 +62,11 @@ def explain(  # noqa: PLR0913
     device: Device = None,
 ) -> None:
     """Draw which parts of a picture speak for a class."""
-    from gradtoken.batch import Destination, explain_all, parse_options
+    from gradtoken.batch import Destination, explain_all, found, parse_options
     from gradtoken.models.load import load
-    from gradtoken.models.pictures import find_pictures
 
     with friendly():
-        files: list[Any] = [sys.stdin.buffer.read()] if pictures == ["-"] else list(find_pictures(pictures))
+        files, missing = found(pictures) if pictures != ["-"] else ([sys.stdin.buffer.read()], 0)
         destination = Destination.of(output, form, len(files))
         request: dict[str, Any] = {"target": target, "method": method or "gradtoken", "allow_blank": allow_blank}
         request |= parse_options(set_ or [])
@@ -76,10 +75,12 @@ def explain(  # noqa: PLR0913
         loaded = load(model, weights=weights, labels=labels, device=device)
         if loaded.note:
             err.print(f"model {loaded.name}: {loaded.note}", style="dim", highlight=False)
-        failed = explain_all(files, loaded, request, destination, {k: v for k, v in style.items() if v is not None})
+        failed = missing + explain_all(
+            files, loaded, request, destination, {k: v for k, v in style.items() if v is not None}
+        )
     if failed:
-        err.print(f"{failed} of {len(files)} pictures failed", style="red")
-        raise typer.Exit(FAILED if failed == len(files) else PARTLY)
+        err.print(f"{failed} of {len(files) + missing} pictures failed", style="red")
+        raise typer.Exit(FAILED if failed == len(files) + missing else PARTLY)
 
 
 @app.command()
@@ -121,7 +122,9 @@ def doctor(model: ModelName = "bundled", weights: Weights = None, device: Device
 
 @app.command()
 def demo(
-    output: Annotated[Path, typer.Option("--out", "-o", help="Where the picture goes.")] = Path("demo-cat-and-giraffe.png"),
+    output: Annotated[Path, typer.Option("--out", "-o", help="Where the picture goes.")] = Path(
+        "demo-cat-and-giraffe.png"
+    ),
 ) -> None:
     """Explain the bundled picture of a cat and a giraffe with the bundled model, once for each."""
     from gradtoken.models.bundled import FOLDER

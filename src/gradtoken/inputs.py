@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from gradtoken.errors import BadTarget
@@ -26,6 +27,8 @@ def batch_of(inputs: Inputs) -> int:
 
 def picture_of(inputs: Inputs) -> Tensor | None:
     """The batch of pictures among the inputs: the first floating tensor (B, C, H, W)."""
+    if any(x.dtype == torch.uint8 and x.ndim == 4 for x in tensors(inputs)):
+        raise BadTarget("pictures came as bytes (uint8); give them as the floating numbers that the network reads")
     return next((x for x in tensors(inputs) if x.ndim == 4 and x.is_floating_point()), None)
 
 

@@ -34,9 +34,9 @@ def sdpa(
     enable_gqa: bool = False,
 ) -> Tensor:
     options = {"dropout_p": dropout_p, "is_causal": is_causal, "scale": scale, "enable_gqa": enable_gqa}
-    if value is record.value:  # differential attention: a second map of the same values, subtracted from the first
+    before, record.operands = record.operands, (key, value)
+    if value is before[1] and key is not before[0]:  # differential attention: a second map of the same values
         return op(query, key, value, attn_mask, **options)  # type: ignore[no-any-return]
-    record.value = value
     q = record.begin(query)
     mask = None if attn_mask is None else attn_mask.detach()  # a mask with a gradient would forbid the fused kernel
     scale_ = q.shape[-1] ** -0.5 if scale is None else scale
@@ -152,6 +152,16 @@ def convolution(record: "Recorder", op: Op, *args: Any, **kwargs: Any) -> Tensor
     return out  # type: ignore[no-any-return]
 
 
+def grad_mode(_record: "Recorder", _op: Op, _enabled: bool) -> None:
+    """A model that turns gradients off for itself is not asked: the recorder decides where a graph is built."""
+
+
+def joined(record: "Recorder", op: Op, tensors: Any, *args: Any, **kwargs: Any) -> Tensor:
+    """Scores that columns are added to (attention sinks) can no longer be followed."""
+    record.unfinished += any(isinstance(x, Tensor) and x in record.marks for x in tensors)
+    return op(tensors, *args, **kwargs)  # type: ignore[no-any-return]
+
+
 DIVISIONS: set[Op] = {torch.div, torch.true_divide, Tensor.div, Tensor.div_, Tensor.__truediv__, Tensor.true_divide}
 PRODUCTS: tuple[Op, ...] = (torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm)
 ADDED_PRODUCTS: tuple[Op, ...] = (torch.baddbmm, Tensor.baddbmm)
@@ -175,6 +185,8 @@ HANDLERS: dict[Op, Op] = {
     F.multi_head_attention_forward: multihead,
     F.conv2d: convolution,
     torch.einsum: einsum,
+    torch._C._set_grad_enabled: grad_mode,
+    **dict.fromkeys((torch.cat, torch.concat, torch.concatenate), joined),
     **dict.fromkeys(ADDED_PRODUCTS, added_product),
     **dict.fromkeys(PRODUCTS, product),
     **dict.fromkeys(SOFTMAXES, softmax),

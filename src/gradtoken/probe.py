@@ -15,7 +15,7 @@ from gradtoken.attention import Attention, reachable, working_dtype
 from gradtoken.blocks import blocks_over, candidates, fullest
 from gradtoken.errors import NoAttention, NoGrid
 from gradtoken.inputs import Inputs, batch_of, call, picture_of, replaced, signature, tensors
-from gradtoken.record import Enough, Recorder
+from gradtoken.record import Enough, Freed, Recorder
 from gradtoken.state import original, untouched
 from gradtoken.targets import Target, read
 from gradtoken.tokens import Layout, disorder, find_grid, first_patch, marked_pictures
@@ -60,19 +60,23 @@ class Probe:
     def _run(self, target: Target, start: int | None) -> None:
         """Forward, then backward through the tail; without `start` the tail is found on the way."""
         record = Recorder(start)
+        again: tuple[int | None] | None = None
         try:
             with torch.set_grad_enabled(start is None), saved_tensors_hooks(record.pack, record.unpack):
                 with record:
                     output = call(self.net, self.inputs)
                 torch.set_grad_enabled(True)
-                as_learnt = start in (None, record.last_site)
-                if as_learnt:
+                if start in (None, record.last_site):
                     scores = read(output, target, self.batch)
                     self._dq = self._differentiate(record, scores.values)
+                else:
+                    again = (None,)
+        except Freed:  # where gradients are off, nothing is checkpointed
+            again = (record.last_site,)
         finally:
             self.calls = record.close()
-        if not as_learnt:  # the model took another path than the first time
-            return self._run(target, None)
+        if again is not None:  # the model took another path than the first time, or is checkpointed
+            return self._run(target, *again)
         self.logits, self.scores, self.several = scores.logits, scores.values.detach(), scores.several
         self.grids, self._start = record.grids, self.calls[-1].site
         return None
@@ -95,13 +99,14 @@ class Probe:
         for score in scores.sum(dim=0):
             (g,) = (
                 torch.autograd.grad(score, last.q, retain_graph=True, allow_unused=True)
-                if score.requires_grad
+                if score.requires_grad and last.q.requires_grad
                 else [None]
             )
             if g is None or not g.any():
                 raise NoAttention(
                     f"the last of {len(record.calls)} attentions of {name} does not reach the explained score: its "
-                    "query has no gradient; explain an output that depends on it"
+                    "query has no gradient; explain an output that depends on it, and turn off detach, inference_mode "
+                    "and reentrant checkpoints inside the model"
                 )
             dq.append(g * last.q_factor)
         return dq

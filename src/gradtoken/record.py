@@ -24,6 +24,10 @@ class Enough(BaseException):
     """Raised inside the model to end its forward pass once the wanted attention was seen."""
 
 
+class Freed(RuntimeError):
+    """The backward pass needs what was dropped: a checkpoint computes again from before the last attention."""
+
+
 class Recorder(TorchFunctionMode):
     """Collects `calls` and `grids`; see the module's text. `until`: how many calls end the forward pass with `Enough`.
 
@@ -38,7 +42,7 @@ class Recorder(TorchFunctionMode):
         self.segments: list[list[list[Tensor]]] = [[]]
         self.marks: MutableMapping[Any, Call] = WeakIdKeyDictionary()
         self.factors: MutableMapping[Any, float] = WeakIdKeyDictionary()
-        self.value: Tensor | None = None
+        self.operands: tuple[Tensor | None, Tensor | None] = (None, None)  # key and value of the last fused call
         self.unfinished = 0
 
     def __torch_function__(self, op: Op, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -59,6 +63,8 @@ class Recorder(TorchFunctionMode):
 
     @staticmethod
     def unpack(box: list[Tensor]) -> Tensor:
+        if not box:
+            raise Freed
         return box[0]
 
     def drop(self, before: int | None = None) -> None:
@@ -78,7 +84,7 @@ class Recorder(TorchFunctionMode):
         calls = [settled(call) for call in self.calls]
         self.calls.clear()
         self.marks.clear()
-        self.value = None
+        self.operands = (None, None)
         return calls
 
     # Attention ------------------------------------------------------------------------------------------------------

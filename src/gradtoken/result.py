@@ -10,7 +10,6 @@ import numpy as np
 from PIL import Image
 
 from gradtoken import files, stored
-from gradtoken.checks import check_relevance as check_relevance
 from gradtoken.checks import describe, is_box
 from gradtoken.errors import BadRelevance, GradTokenError
 
