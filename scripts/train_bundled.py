@@ -222,9 +222,7 @@ def blocks_loss(
     return loss + relative(mine, tokens) + F.cross_entropy(student.head(mine[:, 0]).float() / TEMPERATURE, soft)
 
 
-def joint_loss(
-    student: VisionTransformer, teacher: VisionTransformer, head: nn.Linear, x: Tensor, y: Tensor
-) -> Tensor:
+def joint_loss(student: VisionTransformer, teacher: VisionTransformer, head: nn.Linear, x: Tensor, y: Tensor) -> Tensor:
     """Labels, the teacher's soft labels, its final class token and its final patch tokens."""
     with torch.no_grad():
         target, _ = forward(teacher, x)

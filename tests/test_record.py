@@ -274,6 +274,53 @@ def test_einsum_gives_what_it_gave(equation):
     assert torch.equal(ours, listed)
 
 
+class UnusedHead(Tiny):
+    """Computes an attention pooling, and classifies by the mean."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.embed(x).flatten(2).mT
+        tokens = tokens + fused(*self.qkv[0](tokens).chunk(3, dim=-1))
+        fused(*self.qkv[1](tokens).chunk(3, dim=-1))
+        return self.head(tokens.mean(dim=1))
+
+
+def test_an_attention_that_the_score_does_not_need_is_passed_over(x):
+    net = UnusedHead()
+    for _ in range(2):
+        assert len(Probe(net, x, 0).calls) == 1
+    everything = lambda out: out.sum(dim=1)  # noqa: E731
+    assert len(Probe(net, x, everything).calls) == 1
+
+
+class TwoTowers(Tiny):
+    """Two outputs, each of a tower of its own."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        tokens = self.embed(x).flatten(2).mT
+        return tuple(fused(*qkv(tokens).chunk(3, dim=-1)).mean(dim=1)[:, 0] for qkv in self.qkv)
+
+
+def test_a_target_on_one_tower_does_not_hide_the_other(x):
+    net = TwoTowers()
+    probes = [Probe(net, x, lambda out, i=i: out[i]) for i in (0, 1, 0)]
+    assert [len(probe.calls) for probe in probes] == [1, 2, 1]
+    assert not torch.equal(probes[0].last.q, probes[1].last.q)
+
+
+def test_attentions_that_could_not_be_read_are_counted(x):
+    class Sliced(Tiny):
+        def forward(self, x: Tensor) -> Tensor:
+            tokens = self.embed(x).flatten(2).mT
+            q, k, v = self.qkv[0](tokens).chunk(3, dim=-1)
+            A = (q @ k.mT).softmax(dim=-1)
+            tokens = tokens + torch.stack([A, A])[0] @ v  # no longer followed
+            return self.head((tokens + fused(*self.qkv[1](tokens).chunk(3, dim=-1))).mean(dim=1))
+
+    probe = Probe(Sliced(), x, 0)
+    assert (len(probe.calls), probe.unread) == (1, 1)
+    assert Probe(Tiny(), x, 0).unread == 0
+
+
 # `nn.MultiheadAttention` ----------------------------------------------------------------------------------------------
 
 

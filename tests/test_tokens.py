@@ -105,14 +105,14 @@ def change_of(grid, order=None, prefix=0, suffix=0, noise=0.0, blur=0.0) -> Tens
 @pytest.mark.parametrize(("prefix", "suffix"), [(0, 0), (1, 0), (5, 0), (0, 1), (2, 1)])
 def test_the_first_patch_is_found(grid, prefix, suffix):
     change = change_of(grid, prefix=prefix, suffix=suffix)
-    assert disorder(change, grid) is None
+    assert disorder(change, grid, mixed=False) is None
     assert first_patch(change, grid) == prefix
 
 
 @pytest.mark.parametrize("prefix", [0, 1])
 def test_the_first_patch_is_found_after_tokens_have_mixed(prefix):
     change = change_of((7, 7), prefix=prefix, noise=0.1, blur=0.05)
-    assert disorder(change, (7, 7)) is None
+    assert disorder(change, (7, 7), mixed=True) is None
     assert first_patch(change, (7, 7)) == prefix
 
 
@@ -134,13 +134,20 @@ ORDERS = {
 
 @pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
 def test_another_order_is_noticed(order):
-    assert "not the patches row by row" in (disorder(change_of((8, 8), order), (8, 8)) or "")
+    assert "not the patches row by row" in (disorder(change_of((8, 8), order), (8, 8), mixed=True) or "")
+
+
+def test_before_tokens_mix_every_patch_must_be_found():
+    order = torch.arange(64)
+    order[36], order[37] = 37, 36  # two neighbours in the middle changed places
+    assert disorder(change_of((8, 8), order), (8, 8), mixed=True) is None
+    assert "not the patches row by row" in (disorder(change_of((8, 8), order), (8, 8), mixed=False) or "")
 
 
 def test_channels_are_noticed():
     generator = torch.Generator().manual_seed(0)
     change = torch.randn(9, 16, 64, generator=generator).square().sum(dim=2)
-    assert "not the patches row by row" in (disorder(change, (4, 4)) or "")
+    assert "not the patches row by row" in (disorder(change, (4, 4), mixed=True) or "")
 
 
 # Whole models --------------------------------------------------------------------------------------------------------

@@ -150,12 +150,13 @@ def checkup(model: Model) -> dict[str, str]:
     layout, last = probe.layout, probe.last
     readers = int(probe.readers.sum())
     count, number = sum(p.numel() for p in model.net.parameters()), str(weight.dtype).removeprefix("torch.")
+    unread = f", {probe.unread} more could not be read" if probe.unread else ""
     readout = "a pooling query" if not last.square else "one token" if readers == 1 else f"the mean of {readers} tokens"
     return {
         "model": f"{model.name}: {model.source}",
         "parameters": f"{count:,} in {number}",
         "picture": f"{H} x {W} pixels",
-        "attention": f"{len(probe.calls)} calls seen; {len(probe.earlier)} before the last are over its tokens",
+        "attention": f"{len(probe.calls)} calls seen{unread}; {len(probe.earlier)} before the last are over its tokens",
         "heads": f"{last.shape[1]} of width {last.q.shape[3]}",
         "grid": f"{layout.rows} x {layout.columns} patches after {layout.first} prefix tokens",
         "readout": readout,

@@ -35,6 +35,8 @@ def sdpa(
 ) -> Tensor:
     options = {"dropout_p": dropout_p, "is_causal": is_causal, "scale": scale, "enable_gqa": enable_gqa}
     before, record.operands = record.operands, (key, value)
+    if record.full:
+        return op(query, key, value, attn_mask, **options)  # type: ignore[no-any-return]
     if value is before[1] and key is not before[0]:  # differential attention: a second map of the same values
         return op(query, key, value, attn_mask, **options)  # type: ignore[no-any-return]
     q = record.begin(query)
@@ -61,7 +63,7 @@ def product(record: "Recorder", op: Op, *args: Any, **kwargs: Any) -> Tensor:
         record.marks.clear()
         return op(a, b, **kwargs)  # type: ignore[no-any-return]
     operands = all(isinstance(x, Tensor) and x.ndim >= 3 and x.is_floating_point() for x in (a, b))
-    if not operands:
+    if record.full or not operands:
         return op(a, b, **kwargs)  # type: ignore[no-any-return]
     factors = record.factors.get(a, 1.0), record.factors.get(b, 1.0)
     q = record.begin(a)
@@ -72,6 +74,8 @@ def product(record: "Recorder", op: Op, *args: Any, **kwargs: Any) -> Tensor:
 
 def added_product(record: "Recorder", op: Op, bias: Tensor, a: Tensor, b: Tensor, **kwargs: Any) -> Tensor:
     """Q @ K' with the bias and the scale in one operation."""
+    if record.full:
+        return op(bias, a, b, **kwargs)  # type: ignore[no-any-return]
     q = record.begin(a)
     O = op(bias, q, b, **kwargs)
     record.marks[O] = Call(record.site, q, b.detach().mT)

@@ -15,7 +15,7 @@ from gradtoken.attention import Attention, reachable, working_dtype
 from gradtoken.blocks import blocks_over, candidates, fullest
 from gradtoken.errors import NoAttention, NoGrid
 from gradtoken.inputs import Inputs, batch_of, call, picture_of, replaced, signature, tensors
-from gradtoken.record import Enough, Freed, Recorder
+from gradtoken.record import Enough, Freed, Recorder, Unread
 from gradtoken.state import original, untouched
 from gradtoken.targets import Target, read
 from gradtoken.tokens import Layout, disorder, find_grid, first_patch, marked_pictures
@@ -25,10 +25,12 @@ from gradtoken.tokens import Layout, disorder, find_grid, first_patch, marked_pi
 class Learnt:
     """What a first run on inputs of one shape showed.
 
-    Where the tail starts, the layout of a picture, and which attentions work on the tokens of the last one.
+    Where the tail starts, how many attentions count where the score depends on no later one, the layout of a picture,
+    and which attentions work on the tokens of the last one.
     """
 
     start: int
+    limit: int | None
     layout: Layout | None
     blocks: list[int]
 
@@ -50,17 +52,19 @@ class Probe:
     def __init__(self, net: nn.Module, inputs: Inputs, target: Target = None) -> None:
         self.net, self.inputs = original(net), inputs
         self.batch, self.picture = batch_of(inputs), picture_of(inputs)
-        facts, key = LEARNT.setdefault(self.net, {}), signature(inputs)
+        facts, key = dict(LEARNT.setdefault(self.net, {})), signature(inputs)
         with untouched(self.net, tensors(inputs)):
-            self._run(target, facts[key].start if key in facts else None)
+            self._run(target, *((facts[key].start, facts[key].limit) if key in facts else (None, None)))
             if key not in facts or facts[key].start != self._start:
-                facts[key] = Learnt(self._start, *self._look())
+                facts[key] = Learnt(self._start, self._limit, *self._look())
+                if self._limit is None or not callable(target):  # another callable may read what this one does not
+                    LEARNT[self.net][key] = facts[key]
         self.layout, self.blocks = facts[key].layout or self._sequence(), facts[key].blocks
 
-    def _run(self, target: Target, start: int | None) -> None:
+    def _run(self, target: Target, start: int | None, limit: int | None = None) -> None:
         """Forward, then backward through the tail; without `start` the tail is found on the way."""
-        record = Recorder(start)
-        again: tuple[int | None] | None = None
+        record = Recorder(start, limit=limit)
+        again: tuple[int | None, int | None] | None = None
         try:
             with torch.set_grad_enabled(start is None), saved_tensors_hooks(record.pack, record.unpack):
                 with record:
@@ -70,15 +74,18 @@ class Probe:
                     scores = read(output, target, self.batch)
                     self._dq = self._differentiate(record, scores.values)
                 else:
-                    again = (None,)
+                    again = (None, None)
         except Freed:  # where gradients are off, nothing is checkpointed
-            again = (record.last_site,)
+            again = (record.last_site, limit)
+        except Unread:
+            again = (None, len(record.calls) - 1)
         finally:
             self.calls = record.close()
-        if again is not None:  # the model took another path than the first time, or is checkpointed
+        if again is not None:  # the model took another path than the first time, is checkpointed, or has an unused end
             return self._run(target, *again)
         self.logits, self.scores, self.several = scores.logits, scores.values.detach(), scores.several
-        self.grids, self._start = record.grids, self.calls[-1].site
+        self.grids, self.unread = record.grids, record.unread
+        self._start, self._limit = self.calls[-1].site, limit
         return None
 
     def _differentiate(self, record: Recorder, scores: Tensor) -> list[Tensor]:
@@ -102,6 +109,8 @@ class Probe:
                 if score.requires_grad and last.q.requires_grad
                 else [None]
             )
+            if g is None and last.q.requires_grad and len(record.calls) > 1:
+                raise Unread
             if g is None or not g.any():
                 raise NoAttention(
                     f"the last of {len(record.calls)} attentions of {name} does not reach the explained score: its "
@@ -157,7 +166,7 @@ class Probe:
         for blocks in candidates(attentions, rows * columns):
             numbers = blocks[0], fullest(attentions, blocks)
             first, full = self._changes(self.picture, (rows, columns), numbers)
-            fault = disorder(first, (rows, columns))
+            fault = disorder(first, (rows, columns), mixed=blocks[0] > 0)
             if fault is None:
                 return Layout(first_patch(full, (rows, columns)), rows * columns, rows, columns), blocks
         raise NoGrid(fault)

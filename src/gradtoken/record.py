@@ -28,15 +28,21 @@ class Freed(RuntimeError):
     """The backward pass needs what was dropped: a checkpoint computes again from before the last attention."""
 
 
+class Unread(Exception):
+    """The score does not depend on the last attention: the head of a model may be computed and not used."""
+
+
 class Recorder(TorchFunctionMode):
     """Collects `calls` and `grids`; see the module's text. `until`: how many calls end the forward pass with `Enough`.
 
-    `unfinished` counts what looked like an attention since the last call, but did not end like one.
+    `limit`: how many calls count; those after are none of ours.
+    `unfinished` counts what looked like an attention since the last call, but did not end like one; `unread` is the sum
+    of these up to the last call: attentions that take no part in an explanation.
     """
 
-    def __init__(self, start: int | None = None, until: int | None = None) -> None:
+    def __init__(self, start: int | None = None, until: int | None = None, limit: int | None = None) -> None:
         super().__init__()
-        self.start, self.until = start, until
+        self.start, self.until, self.limit = start, until, limit
         self.calls: list[Call] = []
         self.grids: list[tuple[int, int]] = []
         self.segments: list[list[list[Tensor]]] = [[]]
@@ -44,6 +50,7 @@ class Recorder(TorchFunctionMode):
         self.factors: MutableMapping[Any, float] = WeakIdKeyDictionary()
         self.operands: tuple[Tensor | None, Tensor | None] = (None, None)  # key and value of the last fused call
         self.unfinished = 0
+        self.unread = 0
 
     def __torch_function__(self, op: Op, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         handler = HANDLERS.get(op)
@@ -107,11 +114,17 @@ class Recorder(TorchFunctionMode):
         """Where the last attention so far began."""
         return self.calls[-1].site if self.calls else None
 
+    @property
+    def full(self) -> bool:
+        """Whether every call that counts was seen."""
+        return len(self.calls) == self.limit
+
     def confirm(self, call: Call) -> None:
         """Note that the products since its site were an attention; so the one before it is not the last."""
         if self.calls:
             self.calls[-1] = settled(self.calls[-1])
         self.calls.append(call)
+        self.unread += self.unfinished - (call.weights is not None)
         self.unfinished = 0
         self.drop(before=call.site)
         if len(self.calls) == self.until:
