@@ -117,15 +117,15 @@ def first_patch(change: Tensor, grid: tuple[int, int]) -> int:
 def disorder(change: Tensor, grid: tuple[int, int], mixed: bool) -> str | None:
     """What speaks against tokens being the patches row by row, if anything. change: as for `specific_change`.
 
-    Before an attention has mixed the tokens, every patch is found exactly. After, some are nearby; in channels or
-    another order, anywhere.
+    Before an attention has mixed the tokens, patches are found where they should be, or one token away where
+    convolutions reach over. After, some are nearby; in channels or another order, anywhere.
     """
     first, (rows, columns), cells = first_patch(change, grid), grid, marked_cells(grid)
     change = specific_change(change)[:, first : first + rows * columns]
     found = [divmod(place, columns) for place in change.argmax(dim=1).tolist()]
     away = [max(abs(i - k), abs(j - m)) for (i, j), (k, m) in zip(cells, found, strict=True)]
     mean = sum(away) / len(away)
-    if mean <= (min(2, min(grid) / 5) if mixed else 0):
+    if mean <= min(2 if mixed else 1, min(grid) / 5):
         return None
     return (
         f"changed patches of a {rows} x {columns} grid showed on average {mean:.1f} tokens away from those that should "
