@@ -77,6 +77,7 @@ def memory(part: Results, system: Results) -> str:
     rows = part["rows"]
     judged = next(row for row in rows if row["pixels"] == MEMORY_PIXELS)
     worst = max(judged["later"], judged["first"])
+    met = verdict(worst / judged["textbook"] <= MEMORY_LIMIT)
     per_token = [row["later"] / row["tokens"] / 1e3 for row in rows]
     head = [
         "pixels",
@@ -94,11 +95,10 @@ ViT-S/16, one picture, one class, float32: peak bytes above what was there befor
 
 {table(head, map(memory_cells, rows))}
 
-- {judged["tokens"]} tokens: {fraction(judged["textbook"], worst)} of the textbook form (the larger of first and later
-  calls); limit 1/15, {verdict(worst / judged["textbook"] <= MEMORY_LIMIT)}.
-  Of the attention matrices alone: {fraction(judged["matrices"], worst)}.
-- Growth with the tokens: {", ".join(f"{value:.1f}" for value in per_token)} kB per token in later calls. Linear is a
-  constant number; the textbook form grows with the square.
+- {judged["tokens"]} tokens, the larger of first and later calls: {fraction(judged["textbook"], worst)} of the textbook
+  form, {fraction(judged["matrices"], worst)} of the attention matrices alone; limit 1/15 of the textbook form, {met}.
+- Growth with the tokens: {", ".join(f"{value:.1f}" for value in per_token)} kB per token in later calls; constant means
+  linear. The textbook form grows with the square.
 - Both forms give the same map: largest difference {max(r.get("difference", 0) for r in rows):.0e} of the largest value.
 
 What has to be kept is q and k of every block, since the propagation needs the gradient of the last block first. Where a
@@ -111,7 +111,8 @@ was not run; "matrices alone" is arithmetic at every size: blocks x heads x toke
 
 *How it is counted.* A `TorchDispatchMode` sees the result of every operator below autograd and adds up the storages
 that are alive; a storage is taken off when its last tensor is gone (`benchmarks/meter.py`). Scratch memory inside a
-kernel is not seen. {hollow(rows)}
+kernel is not seen.
+{hollow(rows)}
 
 {resident(system, judged)}"""
 
@@ -120,8 +121,8 @@ def hollow(rows: list[Results]) -> str:
     """What was not computed, and what that changes."""
     sizes = " and ".join(str(row["pixels"]) for row in rows if row["hollow"])
     differences = [abs(row["hollow differs by"]) for row in rows if not row["hollow"]]
-    return f"""At {sizes} pixels, to save an hour, fused attention allocated its results without
-computing them; doing so at the other sizes changes the count of a later call by {max(differences):,} bytes."""
+    return f"""At {sizes} pixels fused attention allocated its results without computing them, to save time; doing so at
+the other sizes changes the count of a later call by {max(differences):,} bytes."""
 
 
 def memory_cells(row: Results) -> list[str]:
@@ -136,14 +137,15 @@ def fraction(whole: int, piece: int) -> str:
 
 def resident(found: Results, counted: Results) -> str:
     """The cross-check with the operating system."""
-    pairs = [
-        ("plain", "plain", "plain forward"),
-        ("explained", "first", "first call"),
-        ("textbook", "textbook", "textbook"),
+    names = {"plain": "plain forward", "explained": "first call", "textbook": "textbook"}
+    cells = [
+        [name, *(megabytes(n) for n in (counted[key], found["returning"][form], found["as it is"][form]))]
+        for (form, name), key in zip(names.items(), ("plain", "first", "textbook"), strict=True)
     ]
-    texts = [f"{name} {megabytes(found[a])} against {megabytes(counted[b])} counted" for a, b, name in pairs]
-    return f"""Cross-check with the peak resident memory of a fresh process at {found["pixels"]} pixels:
-{", ".join(texts)}."""
+    return f"""Cross-check with the peak resident memory of a fresh process at {found["pixels"]} pixels. By default the
+C library keeps freed memory, in pieces that do not fit the next tensor; `MALLOC_MMAP_THRESHOLD_=100000` forbids that.
+
+{table(["", "counted", "resident, freed memory returned", "resident, default"], cells)}"""
 
 
 # Time -----------------------------------------------------------------------------------------------------------------
@@ -164,7 +166,7 @@ def clock(part: Results) -> str:
     return f"""## Time (noisy)
 
 ViT-B/16 at 224, one class, later calls, one thread; a plain forward pass and an explanation in turn, in one process on
-a machine that was busy with other work. Trust the counts above.
+a machine that other work may have kept busy. Trust the counts above.
 
 {table(head, cells)}"""
 
@@ -178,5 +180,5 @@ def repeat(results: Results) -> str:
 python -m benchmarks.cost
 ```
 
-Measured {" and ".join(dates)} with PyTorch {" and ".join(versions)}, float32, on two cores of an AMD EPYC
-processor, one of them used. Random weights: no cost depends on them."""
+Measured {" and ".join(dates)} with PyTorch {" and ".join(versions)}, float32, on
+two cores of an AMD EPYC processor, one of them used. Random weights: no cost depends on them."""

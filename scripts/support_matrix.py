@@ -47,7 +47,7 @@ def examine(subject: Subject, known: dict[str, Row]) -> Row | None:
     """
     row = dict.fromkeys(("grid", "prefix", "blocks", "reads", "places"), "") | {"picture": subject.size_text}
     try:
-        net = subject.build()
+        net = built(subject)
         key = subject.structure(net)
         if key not in known:
             known[key] = row | explained(subject, net)
@@ -61,6 +61,16 @@ def examine(subject: Subject, known: dict[str, Row]) -> Row | None:
         return row | {"result": f"not built: {str(error).strip().splitlines()[0]}"}
     except Exception as error:
         return row | {"result": f"BUG {type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"}
+
+
+def built(subject: Subject) -> nn.Module:
+    """The small model; what its library cannot make so narrow counts as not built."""
+    try:
+        return subject.build()
+    except (GradTokenError, NotOffered, ImportError):
+        raise
+    except Exception as error:
+        raise ImportError(str(error)) from error
 
 
 def explained(subject: Subject, net: nn.Module) -> Row:
@@ -83,7 +93,7 @@ def explained(subject: Subject, net: nn.Module) -> Row:
 def reads(probe: Probe) -> str:
     """Which query rows of the last attention the score depends on."""
     readers, first = probe.readers[0].nonzero()[:, 0].tolist(), probe.layout.first_of(probe.last.shape[2])
-    if not probe.last.square:
+    if probe.last.shape[2] < probe.last.shape[3]:
         return "query of its own" if len(readers) == 1 else f"{len(readers)} queries of its own"
     if readers and max(readers) < first:
         return {1: "class token", 2: "2 tokens"}.get(len(readers), f"{len(readers)} tokens")
@@ -169,10 +179,16 @@ of the picture.
   linear attention), or none made of a softmax between two matrix products (CoaT's factorised attention).
 - *NoAttention ... the last attention works on ...*: it runs within windows, and there is more than one (SAM 2). A
   picture size for which the last stage is a single window can be explained.
-- *NoGrid ... tokens, which no grid ... fits* and *NoGrid ... did not show in the tokens that should be theirs*: the
-  tokens are channels (DaViT, EdgeNeXt), latents (Perceiver), or patches in another order.
+- *NoGrid ... tokens, which no grid ... fits* and *NoGrid ... tokens away from those that should be theirs*: the tokens
+  are channels (DaViT, EdgeNeXt), latents (Perceiver), or patches in another order. Where convolutions or attention
+  without a skip connection come before (BoTNet, LeViT), it depends on the weights whether a token still shows its
+  patch; it is looked at, so trained weights may be accepted where random ones are not. (LeViT is built here with
+  attention biases that prefer the same place.)
 - *NoAttention ... does not reach the explained score*: the class is read off something else, such as a branch without
   attention.
+
+An attention at the end that the score does not depend on is passed over: the unused pooling head of SigLIP's
+classifier.
 
 Attentions before the last one that are windowed, over channels, or over another number of tokens are left out of the
 smoothing; *blocks* shows how many remain.

@@ -98,7 +98,6 @@ TIMM: dict[str, dict[str, Any]] = {  # file of the architecture: what makes it s
     "deepseek_vit": FLAT,
     "qwen3_vit": FLAT,
     "gemma4_vit": FLAT | {"head_dim": 16, "intermediate_size": 64},
-    "vitamin": {},
     "cait": FLAT,
     "xcit": FLAT,
     "convit": FLAT | {"local_up_to_layer": 2},
@@ -124,7 +123,7 @@ TIMM: dict[str, dict[str, Any]] = {  # file of the architecture: what makes it s
     "edgenext": {"dims": (16, 16, 32, 32), "depths": (2, 2, 2, 2), "heads": (2, 2, 2, 2)},
     "efficientformer": {"depths": (1, 1, 1, 3), "embed_dims": (16, 16, 32, 32), "num_vit": 2},
     "efficientformer_v2": {"depths": (2, 2, 3, 3), "embed_dims": (16, 16, 32, 32)},
-    "maxxvit": {"embed_dim": (32, 32, 64, 64), "depths": (1, 1, 2, 2)},
+    "maxxvit": {"stem_width": 32, "embed_dim": (32, 32, 64, 64), "depths": (1, 1, 2, 2)},
     "metaformer": {"depths": (1, 1, 2, 2), "dims": (32, 32, 64, 64)},
     "fastvit": {"layers": (1, 1, 2, 2), "embed_dims": (32, 32, 64, 64)},
     "efficientvit_msra": {"embed_dim": (32, 32, 64), "num_heads": (2, 2, 2), "key_dim": (8, 8, 8)},
@@ -135,8 +134,11 @@ FEW = {  # families that cannot be built narrower: some of their smallest names
     **{"csatv2": ["csatv2"], "lowformer": ["lowformer_b0"], "cpubone": ["cpubone_b0_bfrobust"]},
     **{"byoanet": ["botnet26t_256", "halonet26t"], "efficientvit_mit": ["efficientvit_b0"]},
     **{"swiftformer": ["swiftformer_xs"], "efficientvim": ["efficientvim_m1"], "byobnet": ["resnet50_clip"]},
+    "vitamin": ["vitamin_small_224", "vitamin_base_224"],
     "vision_transformer_hybrid": ["vit_tiny_r_s16_p8_224", "vit_small_r26_s32_224"],
 }
+
+LARGEST = {"maxxvit": 256}  # pixels; its many attentions over large pictures take minutes
 
 
 def from_timm() -> Iterator[Subject]:
@@ -146,6 +148,8 @@ def from_timm() -> Iterator[Subject]:
         changes = TIMM.get(family, {})
         for name in FEW.get(family) or [name for name in timm.list_models() if module_of[name] == family]:
             size = timm.get_pretrained_cfg(name).input_size if timm.get_pretrained_cfg(name) else (3, 224, 224)
+            if size[1] > LARGEST.get(family, 1024):
+                continue
             if family == "vision_transformer_sam" and size[1] > 512:  # 4096 tokens with a mask are too many here
                 size, changes = (3, 512, 512), changes | {"img_size": 512}
             pictures = random(2 if size[1] <= 224 else 1, *size)
@@ -214,7 +218,7 @@ TRANSFORMERS: dict[str, dict[str, Any]] = {  # model type: its configuration
     "siglip2": {"vision_config": BASE | {"patch_size": 8, "num_patches": 64}, "text_config": CLIP_TEXT},
     **dict.fromkeys(("swin", "swinv2", "donut-swin"), LEVELS),
     "hiera": {"depths": [1, 1, 2, 3], "num_heads": [1, 2, 2, 2], "embed_dim": 16, "image_size": [224, 224]},
-    "cvt": {"embed_dim": [16, 32, 64], "depth": [1, 1, 3], "num_heads": [1, 2, 2]},
+    "cvt": {"embed_dim": [16, 32, 64], "depth": [1, 2, 3], "num_heads": [1, 2, 2]},
     "pvt": STAGES | {"image_size": 224},
     "pvt_v2": STAGES | {"image_size": 224},
     "segformer": STAGES,
@@ -241,7 +245,16 @@ PREFIX = {  # class, distillation and register tokens, as each model's documenta
     **{"beit": 1, "data2vec-vision": 1, "deit": 2, "dinov2": 1, "dinov2_with_registers": 5, "ijepa": 0, "vit": 1},
     **{"vit_msn": 1, "clip": 1, "metaclip_2": 1, "siglip": 0},
 }
-STRIDE = {"swin": 32, "swinv2": 32, "donut-swin": 32, "hiera": 32, "cvt": 16, "pvt": 32, "pvt_v2": 32, "segformer": 32}
+STRIDE = {  # pixels per key of the last attention
+    "swin": 32,
+    "swinv2": 32,
+    "donut-swin": 32,
+    "hiera": 32,
+    "cvt": 32,
+    "pvt": 32,
+    "pvt_v2": 32,
+    "segformer": 32,
+}
 
 
 def from_transformers() -> Iterator[Subject]:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from benchmarks.localisation import enlarge, gaussian, hit, inside, share
+from benchmarks.boxes import enlarge, gaussian, hit, inside, share
 
 LEFT_AND_CORNER = [(0.0, 0.0, 0.5, 1.0), (0.75, 0.75, 1.0, 1.0)]
 
