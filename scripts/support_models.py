@@ -124,7 +124,7 @@ TIMM: dict[str, dict[str, Any]] = {  # file of the architecture: what makes it s
     "efficientformer": {"depths": (1, 1, 1, 3), "embed_dims": (16, 16, 32, 32), "num_vit": 2},
     "efficientformer_v2": {"depths": (2, 2, 3, 3), "embed_dims": (16, 16, 32, 32)},
     "maxxvit": {"stem_width": 32, "embed_dim": (32, 32, 64, 64), "depths": (1, 1, 2, 2)},
-    "metaformer": {"depths": (1, 1, 2, 2), "dims": (32, 32, 64, 64)},
+    "metaformer": {"depths": (1, 1, 2, 2), "dims": (16, 32, 64, 96)},
     "fastvit": {"layers": (1, 1, 2, 2), "embed_dims": (32, 32, 64, 64)},
     "efficientvit_msra": {"embed_dim": (32, 32, 64), "num_heads": (2, 2, 2), "key_dim": (8, 8, 8)},
     "focalnet": {"embed_dim": 16, "depths": (1, 1, 1, 1)},
