@@ -58,16 +58,9 @@ def explain(
     weight = next(loaded.net.parameters(), view.pixels)
     choice = Choice(loaded, targets)
     probe = Probe(loaded.net, view.pixels[None].to(weight.device, weight.dtype), choice)
-    shared: dict[str, Any] = {
-        "picture": image,
-        "box": view.box,
-        "predicted": choice.predicted(),
-        "model": loaded.name,
-        "versions": versions(),
-        "preprocessing": loaded.preprocess.describe(),
-        "source": os.fspath(picture) if isinstance(picture, str | os.PathLike) else "",
-        "note": loaded.note,
-    }
+    source = os.fspath(picture) if isinstance(picture, str | os.PathLike) else ""
+    shared: dict[str, Any] = {"picture": image, "box": view.box, "source": source, "predicted": choice.predicted()}
+    shared |= provenance(loaded)
     found = []
     for name in methods:
         maps = relevance(probe, name, options, allow_blank)
@@ -139,6 +132,16 @@ def single(target: Score, output: Any) -> Tensor:
         shape = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
         raise BadTarget(f"expected the target to return one score, a tensor of shape (1,), got {shape}")
     return score.reshape(1, 1)
+
+
+def provenance(model: Model) -> dict[str, Any]:
+    """What an explanation says of the model."""
+    return {
+        "model": model.name,
+        "versions": versions(),
+        "preprocessing": model.preprocess.describe(),
+        "note": model.note,
+    }
 
 
 def versions() -> dict[str, str]:
