@@ -163,6 +163,11 @@ prefix tokens and pooling; GradToken was run on each. **{works} can be explained
 {bugs} are wrong, {missing} could not be built here.** Refused means an error that says why; no model gets a map whose
 place in the picture was not checked.
 
+Names that give the same small model share one run; there were {distinct} different ones. Left out: MaxViT-like names
+for pictures over 256 pixels, all but the smallest names of a few convolutional families, and ShieldGemma 2, which needs
+a text. SAM is built for 512 pixels, not 1024. The weights are random: what a trained model of a hierarchical family
+shows was not examined here.
+
 - *grid*: rows and columns of the map. *prefix*: tokens before the patches (class, distillation, registers).
 - *blocks*: attentions whose tokens are those of the last one, of all attentions seen, in the small model.
 - *reads*: the rows of the last attention that the class score depends on.
@@ -192,10 +197,19 @@ classifier.
 
 Attentions before the last one that are windowed, over channels, or over another number of tokens are left out of the
 smoothing; *blocks* shows how many remain.
+
+## What to know of some that work
+
+- *CrossViT* has two branches; the map is of the branch that attends last.
+- *EfficientViT-M* computes its heads one after the other; the map is of the last head, and the other heads count as
+  blocks before it.
+- *Differential attention* (`vit_d...`) subtracts a second map from the first; the map is of the first.
+- *XCiT* attends over channels before its class attention, so nothing is smoothed.
+- *Swin, PVT, LeViT, MViT and the like*: the map has the grid of the last stage, often 7 x 7.
 """
 
 
-def page(rows: list[tuple[Subject, Row]]) -> str:
+def page(rows: list[tuple[Subject, Row]], distinct: int) -> str:
     """The whole page as markdown."""
     results = [row["result"] for _, row in rows]
     missing, bugs = (sum(word in r for r in results) for word in ("not built", "BUG"))
@@ -208,6 +222,7 @@ def page(rows: list[tuple[Subject, Row]]) -> str:
         refused=len(rows) - works - missing - bugs,
         bugs=bugs,
         missing=missing,
+        distinct=distinct,
         cells=CELLS,
     )
     parts = [head]
@@ -264,7 +279,7 @@ def main() -> int:
             continue
         rows.append((subject, row))
         print(f"{subject.name}: {row['result']} ({time.perf_counter() - start:.1f} s)", file=sys.stderr, flush=True)
-    text = page(rows)
+    text = page(rows, len(known))
     if options.out:
         options.out.write_text(text)
     else:
