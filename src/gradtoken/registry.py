@@ -11,12 +11,22 @@ from gradtoken.errors import UnknownName
 
 @dataclass(frozen=True)
 class Entry:
-    """One registered function and what is known about it."""
+    """One registered function and what is known about it.
+
+    formula: in one line. class_aware: whether the map depends on the target. cost: forward (F) and backward (B) passes,
+    with L blocks, H heads, S tokens and K targets. needs: attributes of the probe that refuse a model which lacks them.
+    differs: how the paper and its authors' code differ, or how this differs from both; empty where nothing does.
+    """
 
     name: str
     call: Callable[..., Any]
     paper: str
     summary: str
+    formula: str
+    class_aware: bool
+    cost: str
+    needs: tuple[str, ...]
+    differs: str
 
     def bind(self, options: Mapping[str, Any]) -> Callable[[Any], Any]:
         """The function of its first argument alone, with its keyword options set; unknown ones are refused."""
@@ -34,14 +44,24 @@ class Registry(dict[str, Entry]):
         super().__init__()
         self.kind = kind
 
-    def add(self, *, paper: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def add(
+        self,
+        *,
+        paper: str,
+        formula: str,
+        cost: str,
+        class_aware: bool = True,
+        needs: tuple[str, ...] = (),
+        differs: str = "",
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Register the decorated function under its own name; its docstring's first line is the summary."""
 
         def register(call: Callable[..., Any]) -> Callable[..., Any]:
             name = call.__name__
             if name in self:
                 raise ValueError(f"{self.kind} {name!r} is registered twice")
-            self[name] = Entry(name, call, paper, (call.__doc__ or "").strip().split("\n")[0])
+            summary = (call.__doc__ or "").strip().split("\n")[0]
+            self[name] = Entry(name, call, paper, summary, formula, class_aware, cost, needs, differs)
             return call
 
         return register

@@ -14,7 +14,12 @@ Propagation = Literal["none", "rollout_elementwise", "rollout_matmul", "average_
 Heads = Literal["relu_mean", "mean"]
 
 
-@METHODS.add(paper="https://doi.org/10.1016/j.neunet.2024.106837")
+@METHODS.add(
+    paper="https://doi.org/10.1016/j.neunet.2024.106837",
+    formula="R = mean_h relu(Abar K_h G_h), G = sum of the rows of dy/dQ of the last block",
+    cost="1 F + K short B",
+    needs=("last",),
+)
 def gradtoken(
     probe: Probe,
     *,

@@ -7,7 +7,13 @@ from gradtoken.methods import METHODS
 from gradtoken.probe import Probe
 
 
-@METHODS.add(paper="https://arxiv.org/abs/1706.03762")
+@METHODS.add(
+    paper="https://arxiv.org/abs/1706.03762",
+    formula="R = mean_h A_h[readout], last block",
+    cost="1 F",
+    class_aware=False,
+    needs=("last",),
+)
 def raw_attention(probe: Probe) -> Tensor:
     """Attention that the readout pays to each token, mean over heads: R = mean_h A[h, readout].
 
