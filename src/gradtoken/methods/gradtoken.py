@@ -36,16 +36,23 @@ def gradtoken(
     the type. depth: the first block whose attention is used, 1 (published) to the number of blocks (none).
     """
     check(probe, propagation, heads, depth)
+    M = head_maps(probe, propagation=propagation, depth=depth)
+    M = M.clamp(min=0) if heads == "relu_mean" else M
+    return M.mean(dim=2)  # eq. 18
+
+
+def head_maps(probe: Probe, *, propagation: Propagation = "average_matmul", depth: int = 1) -> Tensor:
+    """M propagated, before the heads are clipped and averaged: (B, K, H, S), signed. Padding is exactly 0."""
+    check(probe, propagation, "mean", depth)
     G = probe.dq.sum(dim=3)  # eq. 6, 7: the rows that are no readout are zero (B, K, H, D)
     k = probe.last.k.to(G.dtype)
     M = torch.einsum("bhnd,bkhd->bkhn", k, G)  # eq. 8
-    seen = probe.layout.content(probe.reachable, k.shape[2])[:, None]
-    M = probe.layout.content(M, k.shape[2]) * seen[:, None]  # (B, K, H, S), padding 0
+    seen = probe.layout.content(probe.reachable, k.shape[2])[:, None, None]
+    M = probe.layout.content(M, k.shape[2]) * seen
     blocks = probe.earlier[depth - 1 :]
     if blocks and propagation != "none":
         M = SCHEMES[propagation](probe, M, blocks)
-    M = M.clamp(min=0) if heads == "relu_mean" else M
-    return M.mean(dim=2) * seen  # eq. 18
+    return M * seen
 
 
 def check(probe: Probe, propagation: str, heads: str, depth: int) -> None:
