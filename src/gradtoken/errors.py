@@ -6,7 +6,9 @@ GradTokenError
 ├── BadPicture           a picture that cannot be read
 ├── BadModel             weights, output or preprocessing that cannot be used
 │   ├── NoAttention      no attention was seen, or the last one does not reach the output
-│   └── NoGrid           the tokens could not be put back on the picture
+│   ├── NoBlocks         the residual connections around the attentions could not be followed
+│   ├── NoGrid           the tokens could not be put back on the picture
+│   └── NoRule           an operation that a preset of relevance rules does not know
 ├── BadRelevance         a map that is zero everywhere or not finite
 └── MissingExtra         an optional dependency is not installed (also an ImportError)
 
@@ -47,6 +49,14 @@ class BadModel(GradTokenError):
 
 class NoAttention(BadModel):
     """The model computes no attention that its output depends on."""
+
+
+class NoBlocks(BadModel):
+    """A method needs the inputs and outputs of blocks, and the model's residual connections were not found."""
+
+
+class NoRule(BadModel):
+    """An operation carries relevance and has no rule."""
 
 
 class NoGrid(BadModel):

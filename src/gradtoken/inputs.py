@@ -1,6 +1,6 @@
 """What a model is called with: a tensor, a tuple of arguments or a mapping of keyword arguments, batch first."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -47,17 +47,45 @@ def replaced(inputs: Inputs, picture: Tensor, pictures: Tensor) -> Inputs:
             return x[:1].expand(len(pictures), *x.shape[1:])
         return x
 
+    return mapped(swap, inputs)
+
+
+def with_picture(inputs: Inputs, picture: Tensor, other: Tensor) -> Inputs:
+    """The same inputs with `other` in place of the pictures: m repeats of the batch, one after the other."""
+    copies = len(other) // len(picture)
+    return mapped(lambda x: other if x is picture else again(x, len(picture), copies), inputs)
+
+
+def repeated(inputs: Inputs, copies: int) -> Inputs:
+    """The whole batch `copies` times, one after the other."""
+    batch = batch_of(inputs)
+    return mapped(lambda x: again(x, batch, copies), inputs)
+
+
+def again(x: Any, batch: int, copies: int) -> Any:
+    """What has one entry for each sample, `copies` times."""
+    return x.repeat(copies, *(1,) * (x.ndim - 1)) if isinstance(x, Tensor) and x.ndim and len(x) == batch else x
+
+
+def mapped(change: Callable[[Any], Any], inputs: Inputs) -> Inputs:
+    """The inputs in the same form, each changed."""
     if isinstance(inputs, Mapping):
-        return {name: swap(x) for name, x in inputs.items()}
-    return tuple(map(swap, inputs)) if isinstance(inputs, tuple) else pictures
+        return {name: change(x) for name, x in inputs.items()}
+    return tuple(map(change, inputs)) if isinstance(inputs, tuple) else change(inputs)
+
+
+def own(inputs: Inputs) -> Inputs:
+    """Copies that a model may write to; they have no gradient and no inference mode."""
+    return mapped(lambda x: x.detach().clone() if isinstance(x, Tensor) else x, inputs)
 
 
 def call(net: nn.Module, inputs: Inputs) -> Any:
-    """Run the model on copies of its inputs, which it may write to; they have no gradient and no inference mode."""
+    """Run the model on copies of its inputs."""
+    return apply(net, own(inputs))
 
-    def own(x: Any) -> Any:
-        return x.detach().clone() if isinstance(x, Tensor) else x
 
+def apply(net: nn.Module, inputs: Inputs) -> Any:
+    """Run the model on its inputs."""
     if isinstance(inputs, Mapping):
-        return net(**{name: own(x) for name, x in inputs.items()})
-    return net(*map(own, inputs)) if isinstance(inputs, tuple) else net(own(inputs))
+        return net(**inputs)
+    return net(*inputs) if isinstance(inputs, tuple) else net(inputs)

@@ -43,7 +43,7 @@ def sdpa(
     mask = None if attn_mask is None else attn_mask.detach()  # a mask with a gradient would forbid the fused kernel
     scale_ = q.shape[-1] ** -0.5 if scale is None else scale
     record.confirm(Call(record.site, q, key.detach(), scale_, mask, is_causal))
-    return op(q, key, value, mask, **options)  # type: ignore[no-any-return]
+    return record.finish(value, op(q, key, value, mask, **options))
 
 
 def multihead(record: "Recorder", _op: Op, *args: Any, **kwargs: Any) -> Any:
@@ -61,7 +61,9 @@ def product(record: "Recorder", op: Op, *args: Any, **kwargs: Any) -> Tensor:
         call, weights = A
         record.confirm(replace(call, weights=weights.detach()))
         record.marks.clear()
-        return op(a, b, **kwargs)  # type: ignore[no-any-return]
+        if weights is a:
+            return record.finish(b, op(a, b, **kwargs))
+        return record.finish(a.mT, op(a, b, **kwargs).mT).mT
     operands = all(isinstance(x, Tensor) and x.ndim >= 3 and x.is_floating_point() for x in (a, b))
     if record.full or not operands:
         return op(a, b, **kwargs)  # type: ignore[no-any-return]

@@ -1,6 +1,5 @@
 """The waist: what a method may know about one forward pass, for any model."""
 
-import contextlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,15 +9,18 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from gradtoken.align import align, aligned
+from gradtoken import passes
+from gradtoken.align import aligned
+from gradtoken.anatomy import Anatomy
 from gradtoken.attention import Attention, reachable, working_dtype
-from gradtoken.blocks import blocks_over, candidates, fullest
-from gradtoken.errors import NoAttention, NoGrid
-from gradtoken.inputs import Inputs, batch_of, call, picture_of, replaced, signature, tensors
-from gradtoken.record import Enough, Freed, Recorder, Unread
+from gradtoken.errors import NoAttention, NoBlocks, NoGrid
+from gradtoken.inputs import Inputs, batch_of, call, picture_of, signature, tensors, with_picture
+from gradtoken.look import look, sequence
+from gradtoken.record import Freed, Recorder, Unread
+from gradtoken.run import Run
 from gradtoken.state import original, untouched
-from gradtoken.targets import Target, read
-from gradtoken.tokens import Layout, disorder, find_grid, first_patch, marked_pictures
+from gradtoken.targets import Chosen, Target, read
+from gradtoken.tokens import Layout
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Learnt:
 
 
 LEARNT: WeakKeyDictionary[nn.Module, dict[Any, Learnt]] = WeakKeyDictionary()
+ANATOMY: WeakKeyDictionary[nn.Module, dict[Any, Anatomy]] = WeakKeyDictionary()
 
 
 class Probe:
@@ -56,10 +59,10 @@ class Probe:
         with untouched(self.net, tensors(inputs)):
             self._run(target, *((facts[key].start, facts[key].limit) if key in facts else (None, None)))
             if key not in facts or facts[key].start != self._start:
-                facts[key] = Learnt(self._start, self._limit, *self._look())
-                if self._limit is None or not callable(target):  # another callable may read what this one does not
+                facts[key] = Learnt(self._start, self.limit, *look(self))
+                if self.limit is None or not callable(target):  # another callable may read what this one does not
                     LEARNT[self.net][key] = facts[key]
-        self.layout, self.blocks = facts[key].layout or self._sequence(), facts[key].blocks
+        self.layout, self.blocks = facts[key].layout or sequence(self), facts[key].blocks
 
     def _run(self, target: Target, start: int | None, limit: int | None = None) -> None:
         """Forward, then backward through the tail; without `start` the tail is found on the way."""
@@ -83,9 +86,10 @@ class Probe:
             self.calls = record.close()
         if again is not None:  # the model took another path than the first time, is checkpointed, or has an unused end
             return self._run(target, *again)
+        self.chosen = Chosen(target, scores)
         self.logits, self.scores, self.several = scores.logits, scores.values.detach(), scores.several
         self.grids, self.unread = record.grids, record.unread
-        self._start, self._limit = self.calls[-1].site, limit
+        self._start, self.limit = self.calls[-1].site, limit
         return None
 
     def _differentiate(self, record: Recorder, scores: Tensor) -> list[Tensor]:
@@ -140,9 +144,15 @@ class Probe:
         return dq.to(working_dtype(dq))
 
     @cached_property
+    def attention(self) -> list[Attention]:
+        """The attentions over the tokens of the last one, itself included: all of them in a plain ViT."""
+        earlier = [aligned(self.calls[number], self.batch) for number in self.blocks[:-1]]
+        return [*(a for a in earlier if a is not None), self.last]
+
+    @cached_property
     def earlier(self) -> list[Attention]:
-        """The attentions before the last one over the same tokens, in order: all of them in a plain ViT."""
-        return [a for a in (aligned(self.calls[number], self.batch) for number in self.blocks[:-1]) if a is not None]
+        """The attentions before the last one over the same tokens, in order."""
+        return self.attention[:-1]
 
     @cached_property
     def readers(self) -> Tensor:
@@ -154,43 +164,55 @@ class Probe:
         """Tokens that the readers may attend to; padding is False. (B, M)"""
         return reachable(self.last, self.readers)
 
-    # The layout -----------------------------------------------------------------------------------------------------
+    # Further passes -------------------------------------------------------------------------------------------------
 
-    def _look(self) -> tuple[Layout | None, list[int]]:
-        """Change single patches of the first picture and see which tokens change: the layout, and the blocks."""
-        attentions = [*(aligned(c, self.batch) for c in self.calls[:-1]), self.last]
+    @cached_property
+    def plain(self) -> Run:
+        """One whole forward pass with its graph, as the model makes it; all methods read the same one."""
+        return self.run()
+
+    def run(self, **how: Any) -> Run:
+        """One more forward pass, in another way; see `passes.run`."""
+        return passes.run(self, **how)
+
+    def score(self, **how: Any) -> Tensor:
+        """Scores of one more forward pass without a graph; see `passes.run`. (m * B, K)"""
+        return self.run(graph=False, **how).scores
+
+    def pictured(self, pictures: Tensor) -> Inputs:
+        """The inputs with other pictures: m repeats of the batch. (m * B, C, H, W)"""
+        return with_picture(self.inputs, self.grid, pictures)
+
+    @cached_property
+    def anatomy(self) -> Anatomy:
+        """Where the blocks begin and end."""
+        facts, key = ANATOMY.setdefault(self.net, {}), (signature(self.inputs), self.batch)
+        if key not in facts:
+            facts[key] = passes.find_anatomy(self)
+        return facts[key]
+
+    @cached_property
+    def stream(self) -> list[int]:
+        """Which of `blocks` have a residual connection past their attention: all but an attention pooling, mostly."""
+        found = [i for i, number in enumerate(self.blocks) if number in self.anatomy.blocks]
+        if not found or self.anatomy.end is None:
+            raise NoBlocks(self.missing_blocks)
+        return found
+
+    @property
+    def missing_blocks(self) -> str:
+        """Why a block has no input or output."""
+        found = sum(number in self.anatomy.blocks for number in self.blocks)
+        return (
+            f"{type(self.net).__name__} has {len(self.blocks)} attentions over the tokens that are explained, and a "
+            f"residual connection past {found} of them was found; this method needs the inputs and outputs of blocks"
+        )
+
+    # What a method may need -----------------------------------------------------------------------------------------
+
+    @property
+    def grid(self) -> Tensor:
+        """The pictures of the batch. (B, C, H, W). Raises NoGrid for other inputs."""
         if self.picture is None:
-            return None, blocks_over(attentions, None)
-        rows, columns = find_grid(self.last.shape[3], self.grids, (self.picture.shape[-2], self.picture.shape[-1]))
-        fault: str | None = None
-        for blocks in candidates(attentions, rows * columns):
-            numbers = blocks[0], fullest(attentions, blocks)
-            first, full = self._changes(self.picture, (rows, columns), numbers)
-            fault = disorder(first, (rows, columns), mixed=blocks[0] > 0)
-            if fault is None:
-                return Layout(first_patch(full, (rows, columns)), rows * columns, rows, columns), blocks
-        raise NoGrid(fault)
-
-    def _changes(self, picture: Tensor, grid: tuple[int, int], numbers: tuple[int, ...]) -> list[Tensor]:
-        """How much the keys of these attentions change with each of `marked_pictures`: (cells, N) each.
-
-        In batches of the inputs' size, of which nothing but the change is kept.
-        """
-        unmarked: list[Tensor] = []
-        seen: list[list[Tensor]] = []
-        for pictures in marked_pictures(picture[0], grid, self.batch):
-            record = Recorder(start=-1, until=max(numbers) + 1)
-            with torch.no_grad(), contextlib.suppress(Enough), record:
-                call(self.net, replaced(self.inputs, picture, pictures))
-            found = [align(record.calls[number].k, len(pictures)) for number in numbers]
-            keys = [k for k in found if k is not None]
-            unmarked = unmarked or [k[:1].clone() for k in keys]
-            seen.append([(k - u).float().square().sum(dim=(1, 3)) for k, u in zip(keys, unmarked, strict=True)])
-        return [torch.cat(changes)[1:] for changes in zip(*seen, strict=True)]
-
-    def _sequence(self) -> Layout:
-        """Every token; the first one apart where it is the one the head reads, and is no content (a class token)."""
-        total = self.last.shape[3]
-        only_first = bool(self.readers[:, 0].all() and not self.readers[:, 1:].any()) and self.last.square
-        first = 1 if only_first and total > 1 and not self.last.causal else 0
-        return Layout(first, total - first)
+            raise NoGrid("this method erases or mixes parts of a picture; expected inputs (B, C, H, W), got none")
+        return self.picture

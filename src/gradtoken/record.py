@@ -130,6 +130,10 @@ class Recorder(TorchFunctionMode):
         if len(self.calls) == self.until:
             raise Enough
 
+    def finish(self, v: Tensor, Z: Tensor) -> Tensor:  # noqa: ARG002
+        """What the model gets for Z = A v of the attention that was confirmed last."""
+        return Z
+
     def follow(self, op: Op, out: Any, args: Any) -> None:
         """Whatever is made of a score or of weights, without changing their number, is still that.
 

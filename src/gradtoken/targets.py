@@ -33,6 +33,44 @@ def read(output: Any, target: Target, batch: int) -> Scores:
     return Scores(scores if several else scores[:, None], None if logits is None else logits.detach(), several)
 
 
+class Chosen:
+    """The targets as the first output fixed them, read from any later output of `copies` repeats of the batch."""
+
+    def __init__(self, target: Target, first: Scores) -> None:
+        self.target, self.several, self.batch = target, first.several, len(first.values)
+        self.indices = indices_of(target, first)
+
+    def scores(self, output: Any, copies: int = 1) -> Tensor:
+        """(copies * B, K), before any softmax."""
+        if self.indices is not None:
+            return logits_of(output).gather(1, self.indices.repeat(copies, 1))
+        assert callable(self.target)
+        scores = called(self.target, output, copies * self.batch)
+        return scores if self.several else scores[:, None]
+
+    def probabilities(self, output: Any, copies: int = 1) -> Tensor:
+        """(copies * B, K), after the softmax over all classes."""
+        return logits_of(output).softmax(dim=1).gather(1, self.known.repeat(copies, 1))
+
+    @property
+    def known(self) -> Tensor:
+        """Class indices (B, K)."""
+        if self.indices is None:
+            raise BadTarget("this method reads class probabilities; expected classes as targets, got a callable")
+        return self.indices
+
+
+def indices_of(target: Target, first: Scores) -> Tensor | None:
+    """Class indices (B, K), or None where a callable reads something else. A callable may say its `indices` (K)."""
+    if not callable(target):
+        assert first.logits is not None
+        return class_indices(target, first.logits).reshape(len(first.logits), -1)
+    found = getattr(target, "indices", None)
+    if found is None or any(i is None for i in found):
+        return None
+    return torch.as_tensor(found, device=first.values.device).expand(len(first.values), -1)
+
+
 def called(target: Callable[[Any], Tensor], output: Any, batch: int) -> Tensor:
     """Scores (B,) or (B, K) that a callable target makes of the model's output."""
     scores = target(output)

@@ -1,0 +1,154 @@
+"""Further forward passes of a model whose first one was seen: in the open, on other inputs, from the middle on."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from gradtoken.align import aligned
+from gradtoken.anatomy import Anatomy, BlockFinder
+from gradtoken.attention import Attention
+from gradtoken.errors import NoAttention, NoBlocks
+from gradtoken.inputs import Inputs, apply, batch_of, own, tensors
+from gradtoken.progress import track
+from gradtoken.run import Node, Place, Run, heads_in, tokens_in
+from gradtoken.state import untouched
+from gradtoken.tape import Edit, Tape
+
+if TYPE_CHECKING:
+    from gradtoken.probe import Probe
+
+BUDGET = 2**30  # bytes that the largest results of a micro-batch may take
+PLACES = ("x", "features", "branch", "middle", "out")
+RESULTS = 6  # results of the largest kind alive at once in a forward pass without a graph, at most
+
+
+def find_anatomy(probe: "Probe") -> Anatomy:
+    """Where the blocks begin and end, from one forward pass without a graph."""
+    finder = BlockFinder()
+    inputs = own(probe.inputs)
+    for number, x in enumerate(floating_leaves(inputs)):
+        finder.numbers[x] = -1 - number
+    with untouched(probe.net, tensors(inputs)), torch.no_grad(), Tape(set(), finder=finder, limit=probe.limit):
+        apply(probe.net, inputs)
+    return finder.anatomy
+
+
+def run(
+    probe: "Probe",
+    *,
+    inputs: Inputs | None = None,
+    edits: Mapping[Place, Edit] | None = None,
+    start: Place | None = None,
+    rules: TorchFunctionMode | None = None,
+    cut: bool = False,
+    graph: bool = True,
+    probability: bool = False,
+) -> Run:
+    """One more forward pass, see `Run`.
+
+    inputs: others of the same kind, m repeats of the batch. edits: what to put in place of (m * B, N, C) at a place, or
+    in place of Z as the model made it. start: a place that is edited; nothing expensive is computed before it.
+    rules: a mode under which operations get another gradient. cut: gradients reach each A v on the residual stream
+    alone. probability: scores are taken after the softmax over all classes.
+    """
+    inputs = own(probe.inputs if inputs is None else inputs)
+    leaves = floating_leaves(inputs)
+    copies = batch_of(inputs) // probe.batch
+    tape = Tape(
+        wanted(probe),
+        edits=numbered(probe, {p: e for p, e in (edits or {}).items() if p[0] != "Z"}, copies * probe.batch),
+        edits_of_Z={probe.blocks[b]: e for (name, b), e in (edits or {}).items() if name == "Z"},
+        skip=0 if start is None else number_of(probe, start),
+        cut=cut,
+        limit=probe.limit,
+    )
+    with untouched(probe.net, leaves), torch.set_grad_enabled(graph):
+        for x in leaves if graph else ():
+            x.requires_grad_()
+        with rules or contextlib.nullcontext(), tape:
+            output = apply(probe.net, inputs)
+        scores = (probe.chosen.probabilities if probability else probe.chosen.scores)(output, copies)
+    calls = tape.close()
+    nodes: dict[Place, Node] = {}
+    attention: list[Attention] = []
+    if start is None:
+        if len(calls) != len(probe.calls):
+            raise NoAttention(f"the model took {len(probe.calls)} attentions in its first pass and {len(calls)} now")
+        found = [aligned(calls[number], copies * probe.batch) for number in probe.blocks]
+        attention = [a for a in found if a is not None]
+        nodes = nodes_of(probe, tape, attention, copies * probe.batch, leaves)
+    return Run(scores, attention, nodes, probe.missing_blocks)
+
+
+def floating_leaves(inputs: Inputs) -> list[Tensor]:
+    """The inputs that may have a gradient."""
+    return [x for x in tensors(inputs) if x.is_floating_point()]
+
+
+def micro_batches(probe: "Probe", count: int) -> Iterator[range]:
+    """The numbers 0 ... count - 1 in ranges of as many repeats of the batch as the memory budget allows."""
+    size = max(1, BUDGET // (RESULTS * max(1, probe.anatomy.largest))) if probe.chosen.indices is not None else 1
+    for start in track(range(0, count, size), "forward passes"):
+        yield range(start, min(start + size, count))
+
+
+def wanted(probe: "Probe") -> set[int]:
+    """Numbers of the tensors that a run keeps."""
+    found = {n for b in probe.anatomy.blocks.values() for n in (b.x, b.features, b.branch, b.middle)}
+    return found | ({probe.anatomy.end} if probe.anatomy.end is not None else set())
+
+
+def number_of(probe: "Probe", place: Place) -> int:
+    """The number of the tensor at a place. Raises NoBlocks."""
+    name, block = place
+    block = probe.stream[block] if block < 0 else block
+    if block not in probe.stream:
+        raise NoBlocks(probe.missing_blocks)
+    if name != "out":
+        return int(getattr(probe.anatomy.blocks[probe.blocks[block]], name))
+    if block != probe.stream[-1]:
+        return number_of(probe, ("x", probe.stream[probe.stream.index(block) + 1]))
+    assert probe.anatomy.end is not None
+    return probe.anatomy.end
+
+
+def numbered(probe: "Probe", edits: Mapping[Place, Edit], batch: int) -> dict[int, Edit]:
+    """Edits of (B, N, C) by the number of the tensor, as edits of what the model made."""
+
+    def edited(edit: Edit, raw: Tensor, *, count: int) -> Tensor:
+        view = tokens_in(raw, batch, count)
+        if view is None:
+            raise NoBlocks(f"expected the tokens of a block as ({batch}, {count}, C), got {tuple(raw.shape)}")
+        return view.back(edit(view.read(raw)))
+
+    found: dict[int, Edit] = {}
+    for (name, block), edit in edits.items():
+        count = probe.attention[probe.stream[block] if block < 0 else block].shape[2]
+        found[number_of(probe, (name, block))] = partial(edited, edit, count=count)
+    return found
+
+
+def nodes_of(
+    probe: "Probe", tape: Tape, attention: list[Attention], batch: int, leaves: list[Tensor]
+) -> dict[Place, Node]:
+    """Every place of a run."""
+    nodes: dict[Place, Node] = {}
+    kept = {**tape.kept, **{-1 - i: x for i, x in enumerate(leaves)}}
+    for block, (number, a) in enumerate(zip(probe.blocks, attention, strict=True)):
+        for name, raw in (("v", tape.v[number]), ("Z", tape.Z[number])):
+            nodes[name, block] = Node(raw, heads_in(raw, batch, a.shape[1]).read)
+        for name in PLACES if block in probe.stream else ():
+            raw_tokens = kept.get(number_of(probe, (name, block)))
+            view = None if raw_tokens is None else tokens_in(raw_tokens, batch, a.shape[2])
+            if raw_tokens is not None and view is not None:
+                nodes[name, block] = Node(raw_tokens, view.read)
+    if leaves:
+        nodes["input", 0] = Node(leaves[0], lambda x: x)
+    elif ("x", 0) in nodes:
+        nodes["input", 0] = nodes["x", 0]
+    return nodes

@@ -1,0 +1,104 @@
+"""Watch a whole forward pass: keep tensors inside the graph, replace some, and pass over what need not be computed."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gradtoken.anatomy import BlockFinder, floating
+from gradtoken.operations import PRODUCTS, SOFTMAXES, Op
+from gradtoken.record import Recorder
+
+Edit = Callable[[Tensor], Tensor]
+EXPENSIVE: set[Op] = {
+    *PRODUCTS,
+    *SOFTMAXES,
+    *(F.linear, F.conv2d, F.scaled_dot_product_attention, F.layer_norm, F.gelu, F.silu, torch.addmm, torch.baddbmm),
+}
+NESTED: set[Op] = {F.multi_head_attention_forward, torch.einsum}  # made of operations that are counted themselves
+
+
+class Tape(Recorder):
+    """Counts the operations of a pass and keeps the results whose numbers are `wanted`, in the graph.
+
+    edits: what to put in place of a numbered result. edits_of_Z: the same for A v, by the number of the attention.
+    cut: cut the graph behind each A v, so that gradients reach it on the residual stream alone.
+    skip: before this number, expensive operations give zeros of the right shape at once.
+    """
+
+    def __init__(
+        self,
+        wanted: set[int],
+        *,
+        edits: Mapping[int, Edit] | None = None,
+        edits_of_Z: Mapping[int, Edit] | None = None,
+        cut: bool = False,
+        skip: int = 0,
+        finder: BlockFinder | None = None,
+        limit: int | None = None,
+    ) -> None:
+        super().__init__(limit=limit)
+        self.wanted, self.edits, self.edits_of_Z = wanted, edits or {}, edits_of_Z or {}
+        self.cut, self.skip, self.finder = cut, skip, finder
+        self.number = -1
+        self.kept: dict[int, Tensor] = {}
+        self.v: list[Tensor] = []
+        self.Z: list[Tensor] = []
+
+    def __torch_function__(self, op: Op, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if op is Tensor.__iadd__:  # `x += branch` would overwrite the block's input
+            op = torch.add
+        if self.number + 1 < self.skip and op not in NESTED:
+            out = zeros_of(op, args, kwargs or {}) if op in EXPENSIVE else op(*args, **(kwargs or {}))
+        else:
+            out = super().__torch_function__(op, types, args, kwargs)
+        return self.note(op, out, (*args, *(kwargs or {}).values()))
+
+    def note(self, op: Op, out: Any, args: Any) -> Any:
+        """Count a result; keep it or replace it where that was asked."""
+        results = list(floating(out))
+        if not results:
+            return out
+        self.number += 1
+        if op is F.embedding and torch.is_grad_enabled() and not out.requires_grad:
+            out.requires_grad_()
+        if self.finder is not None:
+            for result in results:
+                self.finder.made(op, self.number, result, args)
+        if isinstance(out, Tensor):
+            out = self.edits.get(self.number, same)(out)
+            if self.number in self.wanted:
+                self.kept[self.number] = out
+        return out
+
+    def begin(self, q: Tensor) -> Tensor:
+        self.segments.append([])
+        return q
+
+    def finish(self, v: Tensor, Z: Tensor) -> Tensor:
+        number = len(self.calls) - 1
+        Z = self.edits_of_Z.get(number, same)(Z)
+        if self.cut and torch.is_grad_enabled():
+            Z = Z.detach().requires_grad_()
+        if self.finder is not None:
+            self.finder.attended(number, Z)
+        self.v.append(v)
+        self.Z.append(Z)
+        return Z
+
+
+def same(x: Tensor) -> Tensor:
+    return x
+
+
+def zeros_of(op: Op, args: Any, kwargs: Any) -> Any:
+    """What an operation would give, as zeros that take no memory."""
+    like = next(floating((*args, *kwargs.values())))
+
+    def meta(x: Any) -> Any:
+        return x.to("meta") if isinstance(x, Tensor) else x
+
+    out = op(*map(meta, args), **{name: meta(x) for name, x in kwargs.items()})
+    return like.new_zeros(()).expand(out.shape)
