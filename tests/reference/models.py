@@ -6,14 +6,15 @@ Names per block, block 0-based: "x" (block input, (B, N, C)); "norm" (what the q
 ViT, x itself in BERT); "q", "k", "v" (B, H, N, D); "O" (scaled and masked scores) and "A" (B, H, N, N); "Z" (heads
 concatenated, before the output projection), "branch" (the attention branch before the residual addition), "mid" (after
 it, and after its LayerNorm in BERT) and "out" (block output), all (B, N, C).
-Model level, block = -1: "input" (pixels; in BERT the sum of embeddings before its LayerNorm), "end" (output of the last
-block, before the final norm), "logits".
+Model level, block = -1: "input" (pixels; in BERT the sum of embeddings before its LayerNorm), "words" (BERT only: the
+word embeddings in that sum), "end" (output of the last block, before the final norm), "logits".
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,7 +137,7 @@ def embed_pixels(net: nn.Module, pixels: Inputs, named: Callable[[str, int, Tens
 
 
 def vit_block(block: nn.Module, x: Tensor, bias: Tensor, named: Callable[[str, Tensor], Tensor]) -> Tensor:
-    """mid = x + s1 attention(norm1(x)), out = mid + s2 mlp(norm2(mid)); s1 and s2 are the layer scales, if any."""
+    """A pre-norm block: mid = x + s1 attention(norm1(x)), out = mid + s2 mlp(norm2(mid)); s1, s2: layer scales."""
     norm = named("norm", layer_norm(x, block.norm1))
     q, k, v = (split(t, block.attn.num_heads) for t in linear(norm, block.attn.qkv).chunk(3, dim=-1))
     Z = attend(q, k, v, bias, named)
@@ -161,13 +162,13 @@ def embed_text(
     types = inputs.get("token_type_ids", torch.zeros_like(ids))
     mask = inputs.get("attention_mask", torch.ones_like(ids)).double()
     positions = e.position_embeddings.weight[: ids.shape[1]]
-    x = e.word_embeddings.weight[ids] + positions + e.token_type_embeddings.weight[types]
-    x = named("input", -1, in_graph(x))
+    words = named("words", -1, e.word_embeddings.weight[ids])
+    x = named("input", -1, in_graph(words + positions + e.token_type_embeddings.weight[types]))
     return layer_norm(x, e.LayerNorm), ((1 - mask) * BLOCKED)[:, None, None, :]
 
 
 def bert_block(block: nn.Module, x: Tensor, bias: Tensor, named: Callable[[str, Tensor], Tensor]) -> Tensor:
-    """mid = LN(x + attention(x)), out = LN(mid + mlp(mid))."""
+    """A post-norm layer: mid = LN(x + attention(x)), out = LN(mid + mlp(mid))."""
     norm, a = named("norm", x), block.attention.self
     q, k, v = (split(linear(norm, layer), a.num_attention_heads) for layer in (a.query, a.key, a.value))
     Z = attend(q, k, v, bias, named)
@@ -175,3 +176,54 @@ def bert_block(block: nn.Module, x: Tensor, bias: Tensor, named: Callable[[str, 
     mid = named("mid", layer_norm(x + branch, block.attention.output.LayerNorm))
     mlp = linear(gelu(linear(mid, block.intermediate.dense)), block.output.dense)
     return named("out", layer_norm(mid + mlp, block.output.LayerNorm))
+
+
+# ---------------------------------------------------------------------------------------------- one map at a time
+
+
+def one_by_one(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """From method(net, x, c) -> (N,), one sample and one class, to method(net, inputs, target (B, K)) -> (B, K, S).
+
+    ViT: the S patches. BERT: S = N - 1, all tokens but [CLS]; each sample runs without its padding, which gets 0.
+    """
+
+    @functools.wraps(method)
+    def looped(net: nn.Module, inputs: Inputs, target: Tensor, **options: Any) -> Tensor:
+        net = weights(net)
+        width = inputs["input_ids"].shape[1] if isinstance(inputs, dict) else None
+        return torch.stack(
+            [
+                torch.stack([content(net, method(net, x, int(c), **options).detach(), width) for c in classes])
+                for x, classes in zip(samples(inputs), target, strict=True)
+            ]
+        )
+
+    return looped
+
+
+def samples(inputs: Inputs) -> Iterator[Inputs]:
+    """Batches of one; a text ends where its padding starts."""
+    if isinstance(inputs, Tensor):
+        yield from inputs.split(1)
+        return
+    mask = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"]))
+    for i, n in enumerate(mask.sum(dim=1).tolist()):
+        assert mask[i, :n].all(), "padding must follow the text"
+        yield {name: t[i : i + 1, :n] for name, t in inputs.items() if name != "attention_mask"}
+
+
+def content(net: nn.Module, R: Tensor, width: int | None) -> Tensor:
+    """The content tokens of R (N,), a text filled up with 0 as if it had `width` tokens. (S,)"""
+    return F.pad(R, (0, 0 if width is None else width - len(R)))[prefix(net) :]
+
+
+def read(net: nn.Module, M: Tensor) -> Tensor:
+    """The query rows of M (..., N, N) that the head reads: that of the class token, or the mean of the pooled ones."""
+    if is_bert(net) or net.global_pool == "token":
+        return M[..., 0, :]
+    return M[..., prefix(net) :, :].mean(dim=-2)
+
+
+def gradient(y: Tensor, tensors: list[Tensor]) -> list[Tensor]:
+    """Gradients of the scalar y, without the batch dimension of one."""
+    return [g[0] for g in torch.autograd.grad(y, tensors, retain_graph=True)]
