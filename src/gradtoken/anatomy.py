@@ -15,7 +15,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from gradtoken.operations import Op
 
-ADDS: set[Op] = {torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__radd__, Tensor.__iadd__}
+ADDS: set[Op] = {torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__radd__}
 PROJECTIONS: set[Op] = {F.linear, torch.addmm, Tensor.addmm}
 NORMS: set[Op] = {F.layer_norm, torch.layer_norm, F.rms_norm, torch.rms_norm}
 
@@ -38,11 +38,13 @@ class Block:
 class Anatomy:
     """The blocks by the number of their attention, and the number of the last block's output.
 
-    largest: bytes of the largest result of an operation, for the whole batch.
+    overwritten: whether sums are written to the block's input. largest: bytes of the largest result of an operation,
+    for the whole batch.
     """
 
     blocks: dict[int, Block]
     end: int | None
+    overwritten: bool
     largest: int
 
 
@@ -66,6 +68,7 @@ class BlockFinder:
         self.read: int | None = None  # what the last projection read
         self.end: int | None = None  # the last sum on the residual stream
         self.normed: int | None = None  # its norm
+        self.overwritten = False
         self.largest = 0
 
     def attended(self, call: int, Z: Tensor) -> None:
@@ -78,7 +81,8 @@ class BlockFinder:
         """Operation `number` made `out` of `args`."""
         self.largest = max(self.largest, out.numel() * out.element_size())
         inputs = list(floating(args))
-        if any(x is out for x in inputs):  # an operation that does nothing
+        self.overwritten = self.overwritten or op is Tensor.add_
+        if any(x is out for x in inputs) and op is not Tensor.add_:  # an operation that does nothing
             return
         found = [source for x in inputs if (source := self.sources.get(x)) is not None]
         known = self.numbers.get(inputs[0]) if inputs else None
@@ -122,7 +126,7 @@ class BlockFinder:
         """What was seen; the last block ends after its norm where norms follow the sums."""
         last = self.blocks[max(self.blocks)] if self.blocks else None
         if last is None:
-            return Anatomy({}, None, self.largest)
+            return Anatomy({}, None, self.overwritten, self.largest)
         norm_last = last.x in self.norms if len(self.blocks) > 1 else last.x == last.features
         end = self.normed if norm_last and self.normed is not None else self.end
-        return Anatomy(self.blocks, end, self.largest)
+        return Anatomy(self.blocks, end, self.overwritten, self.largest)

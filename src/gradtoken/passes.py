@@ -65,6 +65,7 @@ def run(
         edits_of_Z={probe.blocks[b]: e for (name, b), e in (edits or {}).items() if name == "Z"},
         skip=0 if start is None else number_of(probe, start),
         cut=cut,
+        overwritten=probe.anatomy.overwritten,
         limit=probe.limit,
     )
     with untouched(probe.net, leaves), torch.set_grad_enabled(graph):
@@ -142,7 +143,7 @@ def nodes_of(
     for block, (number, a) in enumerate(zip(probe.blocks, attention, strict=True)):
         for name, raw in (("v", tape.v[number]), ("Z", tape.Z[number])):
             nodes[name, block] = Node(raw, heads_in(raw, batch, a.shape[1]).read)
-        for name in PLACES if block in probe.stream else ():
+        for name in PLACES if block in probe.followed else ():
             raw_tokens = kept.get(number_of(probe, (name, block)))
             view = None if raw_tokens is None else tokens_in(raw_tokens, batch, a.shape[2])
             if raw_tokens is not None and view is not None:

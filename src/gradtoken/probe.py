@@ -191,24 +191,28 @@ class Probe:
             facts[key] = passes.find_anatomy(self)
         return facts[key]
 
-    @cached_property
-    def stream(self) -> list[int]:
-        """Which of `blocks` have a residual connection past their attention: all but an attention pooling, mostly."""
-        found = [i for i, number in enumerate(self.blocks) if number in self.anatomy.blocks]
-        if not found or self.anatomy.end is None:
-            raise NoBlocks(self.missing_blocks)
-        return found
+    @property
+    def followed(self) -> list[int]:
+        """Which of `blocks` have a residual connection that was found."""
+        return [i for i, number in enumerate(self.blocks) if number in self.anatomy.blocks and self.anatomy.end]
 
     @property
     def missing_blocks(self) -> str:
         """Why a block has no input or output."""
-        found = sum(number in self.anatomy.blocks for number in self.blocks)
+        found = len(self.followed)
         return (
             f"{type(self.net).__name__} has {len(self.blocks)} attentions over the tokens that are explained, and a "
             f"residual connection past {found} of them was found; this method needs the inputs and outputs of blocks"
         )
 
     # What a method may need -----------------------------------------------------------------------------------------
+
+    @property
+    def stream(self) -> list[int]:
+        """Which of `blocks` have a residual connection: all but an attention pooling. Raises NoBlocks for none."""
+        if not self.followed:
+            raise NoBlocks(self.missing_blocks)
+        return self.followed
 
     @property
     def grid(self) -> Tensor:

@@ -24,8 +24,9 @@ class Tape(Recorder):
     """Counts the operations of a pass and keeps the results whose numbers are `wanted`, in the graph.
 
     edits: what to put in place of a numbered result. edits_of_Z: the same for A v, by the number of the attention.
-    cut: cut the graph behind each A v, so that gradients reach it on the residual stream alone.
-    skip: before this number, expensive operations give zeros of the right shape at once.
+    cut: cut the graph behind each A v, so that gradients reach it on the residual stream alone. skip: before this
+    number, expensive operations give zeros of the right shape at once. overwritten: the model writes to what is kept,
+    and gets a copy.
     """
 
     def __init__(
@@ -35,25 +36,27 @@ class Tape(Recorder):
         edits: Mapping[int, Edit] | None = None,
         edits_of_Z: Mapping[int, Edit] | None = None,
         cut: bool = False,
+        overwritten: bool = False,
         skip: int = 0,
         finder: BlockFinder | None = None,
         limit: int | None = None,
     ) -> None:
         super().__init__(limit=limit)
         self.wanted, self.edits, self.edits_of_Z = wanted, edits or {}, edits_of_Z or {}
-        self.cut, self.skip, self.finder = cut, skip, finder
+        self.cut, self.overwritten, self.skip, self.finder = cut, overwritten, skip, finder
         self.number = -1
         self.kept: dict[int, Tensor] = {}
         self.v: list[Tensor] = []
         self.Z: list[Tensor] = []
 
     def __torch_function__(self, op: Op, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if op is Tensor.__iadd__:  # `x += branch` would overwrite the block's input
-            op = torch.add
+        attended = len(self.Z)
         if self.number + 1 < self.skip and op not in NESTED:
             out = zeros_of(op, args, kwargs or {}) if op in EXPENSIVE else op(*args, **(kwargs or {}))
         else:
             out = super().__torch_function__(op, types, args, kwargs)
+        if self.finder is not None and len(self.Z) > attended and op not in NESTED:
+            self.finder.attended(attended, out)
         return self.note(op, out, (*args, *(kwargs or {}).values()))
 
     def note(self, op: Op, out: Any, args: Any) -> Any:
@@ -71,6 +74,7 @@ class Tape(Recorder):
             out = self.edits.get(self.number, same)(out)
             if self.number in self.wanted:
                 self.kept[self.number] = out
+                return out.clone() if self.overwritten else out
         return out
 
     def begin(self, q: Tensor) -> Tensor:
@@ -82,8 +86,6 @@ class Tape(Recorder):
         Z = self.edits_of_Z.get(number, same)(Z)
         if self.cut and torch.is_grad_enabled():
             Z = Z.detach().requires_grad_()
-        if self.finder is not None:
-            self.finder.attended(number, Z)
         self.v.append(v)
         self.Z.append(Z)
         return Z
