@@ -13,7 +13,7 @@ from gradtoken.align import aligned
 from gradtoken.anatomy import Anatomy, BlockFinder
 from gradtoken.attention import Attention
 from gradtoken.errors import NoAttention, NoBlocks
-from gradtoken.inputs import Inputs, apply, batch_of, own, tensors
+from gradtoken.inputs import Inputs, apply, batch_of, mapped, own, tensors
 from gradtoken.progress import track
 from gradtoken.run import Node, Place, Run, heads_in, tokens_in
 from gradtoken.state import untouched
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 BUDGET = 2**30  # bytes that the largest results of a micro-batch may take
 PLACES = ("x", "features", "branch", "middle", "out")
 RESULTS = 6  # results of the largest kind alive at once in a forward pass without a graph, at most
+SAVED = 4  # results of the largest kind that a graph keeps for each block
 
 
 def find_anatomy(probe: "Probe") -> Anatomy:
@@ -57,11 +58,13 @@ def run(
     alone. probability: scores are taken after the softmax over all classes.
     """
     inputs = own(probe.inputs if inputs is None else inputs)
-    leaves = floating_leaves(inputs)
     copies = batch_of(inputs) // probe.batch
+    changes = numbered(probe, {p: e for p, e in (edits or {}).items() if p[0] != "Z"}, copies * probe.batch)
+    inputs = edited_leaves(inputs, changes)
+    leaves = floating_leaves(inputs)
     tape = Tape(
         wanted(probe),
-        edits=numbered(probe, {p: e for p, e in (edits or {}).items() if p[0] != "Z"}, copies * probe.batch),
+        edits=changes,
         edits_of_Z={probe.blocks[b]: e for (name, b), e in (edits or {}).items() if name == "Z"},
         skip=0 if start is None else number_of(probe, start),
         cut=cut,
@@ -91,9 +94,23 @@ def floating_leaves(inputs: Inputs) -> list[Tensor]:
     return [x for x in tensors(inputs) if x.is_floating_point()]
 
 
-def micro_batches(probe: "Probe", count: int) -> Iterator[range]:
+def edited_leaves(inputs: Inputs, edits: Mapping[int, Edit]) -> Inputs:
+    """The inputs, those changed that are themselves the tokens of a block: numbers below 0."""
+    changed = {id(x): edits[-1 - i](x).clone() for i, x in enumerate(floating_leaves(inputs)) if -1 - i in edits}
+    return mapped(lambda x: changed.get(id(x), x), inputs)
+
+
+def at_once(probe: "Probe", graph: bool = False) -> int:
+    """How many repeats of the batch one pass may take within the memory budget; a callable target is given one."""
+    if probe.chosen.indices is None:
+        return 1
+    results = RESULTS + (SAVED * len(probe.calls) if graph else 0)
+    return max(1, BUDGET // (results * max(1, probe.anatomy.largest)))
+
+
+def micro_batches(probe: "Probe", count: int, graph: bool = False) -> Iterator[range]:
     """The numbers 0 ... count - 1 in ranges of as many repeats of the batch as the memory budget allows."""
-    size = max(1, BUDGET // (RESULTS * max(1, probe.anatomy.largest))) if probe.chosen.indices is not None else 1
+    size = at_once(probe, graph)
     for start in track(range(0, count, size), "forward passes"):
         yield range(start, min(start + size, count))
 
