@@ -1,0 +1,32 @@
+"""Random relevance: the baseline that every explanation must beat."""
+
+import torch
+from torch import Generator, Tensor
+
+from gradtoken.methods import METHODS
+from gradtoken.probe import Probe
+
+
+@METHODS.add(
+    paper="https://arxiv.org/abs/1810.03292",
+    formula="R ~ U(0, 1)",
+    cost="none",
+    class_aware=False,
+    differs="the paper randomises weights and labels; a random map is the usual lower bound of evaluations.",
+)
+def random(probe: Probe, *, generator: Generator | None = None) -> Tensor:
+    """Uniform noise in place of an explanation.
+
+    Returns (B, K, S), the same for every target. Unit: none; in [0, 1); padding is exactly 0. Without a generator every
+    sample gets the same map; with one, each sample draws its own, in the order of the batch.
+    """
+    S, samples = probe.layout.count, 1 if generator is None else probe.batch
+    source = seeded(generator)
+    R = torch.rand(samples, S, generator=source, device=source.device, dtype=torch.float64).to(probe.dq)
+    R = R * probe.layout.content(probe.reachable, probe.reachable.shape[1])
+    return R[:, None].expand(-1, probe.scores.shape[1], -1)
+
+
+def seeded(generator: Generator | None) -> Generator:
+    """The generator, or a new one with seed 0, so that what is drawn by default is always the same."""
+    return torch.Generator().manual_seed(0) if generator is None else generator
