@@ -80,7 +80,7 @@ def test_stdin_and_options(tmp_path):
         (["explain", CAT, "-t", "kat"], "no class is named 'kat'; did you mean 'cat'"),
         (["explain", CAT, "-t", "99"], "class index 99 is out of range"),
         (["explain", CAT, "--method", "gradtokn"], "did you mean 'gradtoken'"),
-        (["explain", CAT, "--set", "depth"], "expected --set NAME=VALUE, got 'depth'"),
+        (["explain", CAT, "--set", "depth"], "expected --set NAME=VALUE or METHOD.NAME=VALUE, got 'depth'"),
         (["explain", CAT, "--set", "dept=2"], "no option of gradtoken 'dept'; did you mean 'depth'"),
         (["explain", CAT, "--set", "depth=77"], "expected depth from 1 to 12"),
         (["explain", CAT, "--set", "depth=abc"], "expected depth from 1 to 12"),

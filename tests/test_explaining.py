@@ -78,8 +78,10 @@ def test_refusals(model, picture):
         gradtoken.explain(picture, model, "dgo")
     with pytest.raises(BadTarget, match=r"class index 5 is out of range; this model has 5 classes"):
         gradtoken.explain(picture, model, 5)
-    with pytest.raises(BadTarget, match="at least one target and one method"):
+    with pytest.raises(BadTarget, match="at least one target, got an empty list"):
         gradtoken.explain(picture, model, [])
+    with pytest.raises(BadTarget, match="at least one method, got an empty list"):
+        gradtoken.explain(picture, model, method=[])
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gradtoken.attribution import attribute as attribute
+    from gradtoken.comparing import compare as compare
     from gradtoken.errors import GradTokenError as GradTokenError
     from gradtoken.explaining import explain as explain
     from gradtoken.methods import METHODS as METHODS
@@ -24,6 +25,7 @@ HOMES = {
     "Preprocess": "models.preprocess",
     "Probe": "probe",
     "attribute": "attribution",
+    "compare": "comparing",
     "explain": "explaining",
     "load": "models.load",
 }

@@ -1,9 +1,11 @@
 """Many pictures one after the other for the shell; and what the shell says of a model."""
 
 import importlib.metadata
+import inspect
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,15 +14,21 @@ import torch
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from gradtoken.draw.words import printable
+from gradtoken.comparing import compare
+from gradtoken.comparison import Comparison
+from gradtoken.draw.words import AGNOSTIC, printable
 from gradtoken.errors import BadPicture, BadTarget, GradTokenError
 from gradtoken.explaining import PACKAGES, explain
 from gradtoken.files import check_format
+from gradtoken.manual import obstacle
+from gradtoken.methods import METHODS
 from gradtoken.models.model import Model
-from gradtoken.models.pictures import find_pictures
+from gradtoken.models.pictures import find_pictures, open_picture
 from gradtoken.probe import Probe
+from gradtoken.progress import showing, track
 from gradtoken.result import Explanation, Explanations
 
+RESERVED = {*inspect.signature(explain).parameters, *inspect.signature(compare).parameters}  # no options of a method
 NAME = 50  # most letters of a picture's name in a result's: of up to four bytes each, where a file name has 255
 console, errors = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
 
@@ -64,14 +72,23 @@ class Destination:
 
 
 def parse_options(settings: Sequence[str]) -> dict[str, Any]:
-    """["depth=2", "heads=mean"] -> {"depth": 2, "heads": "mean"}."""
+    """["depth=2", "rollout.start=0"] -> {"depth": 2, "rollout.start": 0}."""
     options: dict[str, Any] = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
-        if not equals or not name.isidentifier() or name in ("picture", "model", "target", "method", "allow_blank"):
-            raise BadTarget(f"expected --set NAME=VALUE, got {setting!r}")
-        options[name] = int(value) if re.fullmatch(r"[+-]?\d+", value) else value
+        if not equals or not re.fullmatch(r"(\w+\.)?[^\W\d]\w*", name) or name in RESERVED:
+            raise BadTarget(f"expected --set NAME=VALUE or METHOD.NAME=VALUE, got {setting!r}")
+        options[name] = parse_value(value)
     return options
+
+
+def parse_value(value: str) -> int | float | bool | str:
+    """A number or true or false where it is written as one."""
+    if re.fullmatch(r"[+-]?\d+", value):
+        return int(value)
+    if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", value, re.I):
+        return float(value)
+    return {"true": True, "false": False}.get(value.lower(), value)
 
 
 def found(patterns: Sequence[str]) -> tuple[list[Path], int]:
@@ -102,9 +119,8 @@ def explain_all(
     """Explain each picture and write its file; a bad picture is reported and the rest go on. Number of failures."""
     taken: set[Path] = set()
     failed = 0
-    columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=errors, transient=True, disable=len(pictures) < 2) as progress:
-        for picture in progress.track(pictures, description="explaining"):
+    with bars():
+        for picture in track(pictures, "pictures") if len(pictures) > 1 else pictures:
             source = "stdin" if isinstance(picture, bytes) else os.fspath(picture)
             try:
                 result = explain(picture, model, **request)
@@ -120,12 +136,64 @@ def explain_all(
     return failed
 
 
+@contextmanager
+def bars() -> Iterator[None]:
+    """Show what takes long as progress bars, one below the other."""
+    columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=errors, transient=True) as progress:
+
+        def show(steps: Sequence[Any], what: str) -> Iterator[Any]:
+            task = progress.add_task(what, total=len(steps))
+            try:
+                for step in steps:
+                    progress.update(task, description=getattr(step, "name", what))
+                    yield step
+                    progress.advance(task)
+            finally:
+                progress.remove_task(task)
+
+        with showing(show):
+            yield
+
+
+def compare_all(pictures: Sequence[Any], model: Model, request: dict[str, Any]) -> tuple[Comparison, int]:
+    """Compare on the pictures that can be read; the others are reported. How many these are comes second."""
+    good = []
+    for picture in pictures:
+        try:
+            model.preprocess(open_picture(picture))
+            good.append(picture)
+        except BadPicture as error:
+            if len(pictures) == 1:
+                raise
+            complain(os.fspath(picture), error)
+    if not good:
+        raise BadPicture("none of the pictures can be read")
+    with bars():
+        return compare(good, model, **request), len(pictures) - len(good)
+
+
 def report(result: Explanation | Explanations, path: Path) -> None:
     """One line a map: the class, how sure the model is, and the file."""
     for one in result if isinstance(result, Explanations) else [result]:
         sure = "" if one.probability is None else f"  probability {one.probability:.3f}"
-        line = printable(f"{one.name}{sure}  logit {one.logit:.3f}  {one.method} -> {path}")
+        same = "" if one.class_aware else f" ({AGNOSTIC})"
+        line = printable(f"{one.name}{sure}  logit {one.logit:.3f}  {one.method}{same} -> {path}")
         console.print(line, markup=False, highlight=False)
+
+
+def support(model: Model) -> dict[str, str]:
+    """What each method says against a model, or ""."""
+    probe = probe_of(model)
+    return {name: obstacle(entry, probe) for name, entry in METHODS.items()}
+
+
+def probe_of(model: Model) -> Probe:
+    """One forward pass of a model on noise."""
+    weight = next(model.net.parameters())
+    H, W = model.preprocess.size
+    noise = torch.randn(1, 3, H, W, generator=torch.Generator().manual_seed(0), device="cpu")
+    return Probe(model.net, noise.to(weight.device, weight.dtype))
 
 
 def environment() -> dict[str, str]:
@@ -142,14 +210,11 @@ def environment() -> dict[str, str]:
 
 def checkup(model: Model) -> dict[str, str]:
     """What one forward pass of a model shows: its attentions, its tokens and what its output reads."""
-    weight = next(model.net.parameters())
-    H, W = model.preprocess.size
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(1, 3, H, W, generator=generator, device="cpu").to(weight.device, weight.dtype)
-    probe = Probe(model.net, noise)
+    probe, (H, W) = probe_of(model), model.preprocess.size
     layout, last = probe.layout, probe.last
     readers = int(probe.readers.sum())
-    count, number = sum(p.numel() for p in model.net.parameters()), str(weight.dtype).removeprefix("torch.")
+    weights = list(model.net.parameters())
+    count, number = sum(p.numel() for p in weights), str(weights[0].dtype).removeprefix("torch.")
     unread = f", {probe.unread} more could not be read" if probe.unread else ""
     readout = "a pooling query" if not last.square else "one token" if readers == 1 else f"the mean of {readers} tokens"
     return {

@@ -1,4 +1,4 @@
-"""The shell: `gradtoken explain`, `methods`, `models`, `doctor`, `demo`.
+"""The shell: `gradtoken explain`, `compare`, `methods`, `models`, `doctor`, `demo`.
 
 Whatever is heavy is imported inside the commands, so that help answers at once.
 """
@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from gradtoken.draw.words import printable
 from gradtoken.errors import GradTokenError
@@ -29,6 +30,13 @@ ModelName = Annotated[str, typer.Option("--model", "-m", help="A name, see `grad
 Targets = Annotated[list[str] | None, typer.Option("--target", "-t", help="Class name or index; repeatable.")]
 Weights = Annotated[Path | None, typer.Option(help="Weights file for the architecture named by --model timm:NAME.")]
 Labels = Annotated[Path | None, typer.Option(help="File of class names: one a line, or JSON.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="NAME=VALUE: an option of the method; METHOD.NAME=VALUE, of one.")
+]
+Colours = Annotated[str | None, typer.Option(help="A colour map of matplotlib, for example jet.")]
+Nearest = Annotated[bool, typer.Option("--nearest", help="Patches as squares, not smoothed.")]
+Threshold = Annotated[float | None, typer.Option(help="Dim what is below this share of the maximum.")]
+Blank = Annotated[bool, typer.Option("--allow-blank", help="Also draw maps that are zero.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps ...")]
 
 
@@ -43,55 +51,159 @@ def friendly() -> Iterator[None]:
         raise typer.Exit(FAILED) from None
 
 
+def styled(colours: str | None, nearest: bool, threshold: float | None, shared_scale: bool) -> dict[str, Any]:
+    """The options of the drawing that were given, checked before anything is computed."""
+    from gradtoken.draw.style import Style
+
+    style = {"colours": colours, "interpolation": "nearest" if nearest else None, "threshold": threshold}
+    given = {name: value for name, value in style.items() if value is not None} | {"shared_scale": shared_scale}
+    Style.of(**given)
+    return given
+
+
+def loaded_model(name: str, weights: Path | None, labels: Path | None, device: str | None) -> Any:
+    """The model; what should be known of it is said on stderr."""
+    from gradtoken.models.load import load
+
+    loaded = load(name, weights=weights, labels=labels, device=device)
+    if loaded.note:
+        err.print(f"model {loaded.name}: {loaded.note}", style="dim", highlight=False)
+    return loaded
+
+
 @app.command()
 def explain(  # noqa: PLR0913
     pictures: Annotated[list[str], typer.Argument(help="Pictures, folders or patterns; - reads one from stdin.")],
     model: ModelName = "bundled",
     target: Targets = None,
     method: Annotated[list[str] | None, typer.Option(help="See `gradtoken methods`; repeatable.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE: an option of the method.")] = None,
+    set_: Settings = None,
     output: Annotated[Path | None, typer.Option("--out", "-o", help="A file, or a folder.")] = None,
     form: Annotated[str | None, typer.Option("--format", help="png (default), svg, pdf, html, npy, npz, json.")] = None,
-    colours: Annotated[str | None, typer.Option(help="A colour map of matplotlib, for example jet.")] = None,
-    nearest: Annotated[bool, typer.Option("--nearest", help="Patches as squares, not smoothed.")] = False,
-    threshold: Annotated[float | None, typer.Option(help="Dim what is below this share of the maximum.")] = None,
+    colours: Colours = None,
+    nearest: Nearest = False,
+    threshold: Threshold = None,
     shared_scale: Annotated[bool, typer.Option("--shared-scale", help="One colour scale for all maps.")] = False,
-    allow_blank: Annotated[bool, typer.Option("--allow-blank", help="Also draw maps that are zero.")] = False,
+    allow_blank: Blank = False,
     weights: Weights = None,
     labels: Labels = None,
     device: Device = None,
 ) -> None:
     """Draw which parts of a picture speak for a class."""
     from gradtoken.batch import Destination, explain_all, found, parse_options
-    from gradtoken.models.load import load
+    from gradtoken.explaining import options_of
 
     with friendly():
+        style = styled(colours, nearest, threshold, shared_scale)
+        options = parse_options(set_ or [])
+        options_of(method or ["gradtoken"], options)
         files, missing = found(pictures) if pictures != ["-"] else ([sys.stdin.buffer.read()], 0)
         destination = Destination.of(output, form, len(files))
         request: dict[str, Any] = {"target": target, "method": method or "gradtoken", "allow_blank": allow_blank}
-        request |= parse_options(set_ or [])
-        style: dict[str, Any] = {"colours": colours, "interpolation": "nearest" if nearest else None}
-        style |= {"threshold": threshold, "shared_scale": shared_scale or None}
-        loaded = load(model, weights=weights, labels=labels, device=device)
-        if loaded.note:
-            err.print(f"model {loaded.name}: {loaded.note}", style="dim", highlight=False)
-        failed = missing + explain_all(
-            files, loaded, request, destination, {k: v for k, v in style.items() if v is not None}
-        )
+        loaded = loaded_model(model, weights, labels, device)
+        failed = missing + explain_all(files, loaded, request | options, destination, style)
     if failed:
         err.print(f"{failed} of {len(files) + missing} pictures failed", style="red")
         raise typer.Exit(FAILED if failed == len(files) + missing else PARTLY)
 
 
 @app.command()
-def methods() -> None:
-    """List the methods and their papers."""
+def compare(  # noqa: PLR0913
+    pictures: Annotated[list[str], typer.Argument(help="Pictures, folders or patterns; - reads one from stdin.")],
+    model: ModelName = "bundled",
+    target: Targets = None,
+    methods: Annotated[str, typer.Option(help="all, or names separated by commas; see `gradtoken methods`.")] = "all",
+    set_: Settings = None,
+    output: Annotated[Path, typer.Option("--out", "-o", help="png, svg, pdf, html, npz, json.")] = Path(
+        "comparison.png"
+    ),
+    rows: Annotated[str, typer.Option(help="pictures or classes: what stands together.")] = "pictures",
+    schemes: Annotated[bool, typer.Option("--schemes", help="GradToken's propagation schemes instead.")] = False,
+    heads: Annotated[bool, typer.Option("--heads", help="The heads of its last block, with their sign.")] = False,
+    depths: Annotated[bool, typer.Option("--depths", help="Its depths.")] = False,
+    shared_scale: Annotated[bool, typer.Option("--shared-scale/--own-scale", help="Of a column or a map.")] = False,
+    colours: Colours = None,
+    nearest: Nearest = False,
+    threshold: Threshold = None,
+    allow_blank: Blank = False,
+    weights: Weights = None,
+    labels: Labels = None,
+    device: Device = None,
+) -> None:
+    """Draw methods side by side: a row for each picture and class, a column for each method."""
+    from gradtoken.batch import compare_all, found, parse_options
+    from gradtoken.comparing import planned
+    from gradtoken.files import check_format, check_place
+
+    with friendly():
+        style, options = styled(colours, nearest, threshold, shared_scale), parse_options(set_ or [])
+        names: Any = "all" if methods == "all" else [name.strip() for name in methods.split(",")]
+        varied = {"propagation": schemes, "heads": heads, "depth": depths}
+        vary: Any = only([name for name, given in varied.items() if given])
+        planned(names, vary, options)
+        check_format(output.suffix)
+        check_place(output.expanduser())
+        files, missing = found(pictures) if pictures != ["-"] else ([sys.stdin.buffer.read()], 0)
+        request = {"target": target, "method": names, "vary": vary, "rows": rows, "allow_blank": allow_blank}
+        comparison, failed = compare_all(files, loaded_model(model, weights, labels, device), request | options)
+        comparison.save(output, **style)
+    out.print(printable(f"{len(comparison.rows)} x {len(comparison.columns)} maps -> {output}"), markup=False)
+    for title, reason in comparison.refusals:
+        err.print(printable(f"no map of {title}: {reason}"), style="yellow", markup=False, highlight=False)
+    if failed + missing or (comparison.refusals and names != "all"):
+        raise typer.Exit(PARTLY)
+
+
+def only(names: list[str]) -> str | None:
+    """The one name, if any."""
+    from gradtoken.errors import BadTarget
+
+    if len(names) > 1:
+        raise BadTarget("--schemes, --heads and --depths each fill the columns; give one of them")
+    return names[0] if names else None
+
+
+@app.command()
+def methods(
+    name: Annotated[str | None, typer.Argument(help="Everything that is known of one method.")] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Say which run on this model.")] = None,
+    weights: Weights = None,
+    device: Device = None,
+) -> None:
+    """List the methods; describe one of them; or say which of them run on a model."""
+    from gradtoken.batch import support
     from gradtoken.methods import METHODS
 
-    table = Table("name", "what it computes", "paper", box=None)
-    for entry in METHODS.values():
-        table.add_row(entry.name, entry.summary, entry.paper)
-    out.print(table)
+    with friendly():
+        if name is not None:
+            describe(METHODS[name])
+            return
+        table = Table("name", "class-aware", "cost", "formula", box=None)
+        if model is not None:
+            table = Table("name", "runs", "", box=None)
+            for method, reason in support(loaded_model(model, weights, None, device)).items():
+                table.add_row(method, "no" if reason else "\N{CHECK MARK}", Text(printable(reason)))
+        for entry in METHODS.values() if model is None else ():
+            table.add_row(entry.name, "yes" if entry.class_aware else "no", Text(entry.cost), Text(entry.formula))
+        out.print(table)
+
+
+def describe(entry: Any) -> None:
+    """The docstring, the facts and the options of a method."""
+    from gradtoken import manual
+
+    out.print(entry.name, style="bold", highlight=False)
+    out.print(manual.description(entry) + "\n", markup=False, highlight=False)
+    facts, options = Table(show_header=False, box=None), Table("option", "default", "", box=None)
+    for name, value in manual.facts(entry).items():
+        facts.add_row(name, Text(value))
+    for option in manual.options(entry):
+        told = [f"one of {', '.join(option.choices)}"] if option.choices else []
+        told += [option.meaning] if option.meaning else []
+        options.add_row(f"--set {option.name}=", Text(str(option.default)), Text("; ".join(told)))
+    out.print(facts)
+    if options.row_count:
+        out.print("\n", options)
 
 
 @app.command()

@@ -3,15 +3,16 @@
 import importlib.metadata
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gradtoken import manual
 from gradtoken.attribution import check_maps, to_maps
-from gradtoken.errors import BadModel, BadTarget
+from gradtoken.errors import BadModel, BadTarget, UnknownName
 from gradtoken.methods import METHODS
 from gradtoken.models.labels import find_class
 from gradtoken.models.load import load
@@ -45,41 +46,89 @@ def explain(
     share one forward pass. method: one of `METHODS`, or a list. options: the method's own.
     allow_blank: keep maps that are zero everywhere, which are an error otherwise.
 
+    An option goes to each of the methods that have it; where they should differ, `**{"rollout.start": 2}`.
+
     Returns an `Explanation`, or `Explanations` (methods outside, targets inside) where a list was asked for.
     """
-    loaded = model if isinstance(model, Model) else load(model)
     single = isinstance(target, str) or not isinstance(target, Sequence)
-    targets: list[Any] = [target] if single else list(target)  # type: ignore[arg-type]
     methods = [method] if isinstance(method, str) else list(method)
-    if not targets or not methods:
-        raise BadTarget("expected at least one target and one method, got an empty list")
-    image = open_picture(picture)
-    view = loaded.preprocess(image)
-    weight = next(loaded.net.parameters(), view.pixels)
-    choice = Choice(loaded, targets)
-    probe = Probe(loaded.net, view.pixels[None].to(weight.device, weight.dtype), choice)
-    source = os.fspath(picture) if isinstance(picture, str | os.PathLike) else ""
-    shared: dict[str, Any] = {"picture": image, "box": view.box, "source": source, "predicted": choice.predicted()}
-    shared |= provenance(loaded)
+    chosen = options_of(methods, options)
+    case = Case.of(picture, model if isinstance(model, Model) else load(model), listed(target))
     found = []
     for name in methods:
-        maps = relevance(probe, name, options, allow_blank)
-        found += [
-            Explanation(relevance=m, method=name, options=options, **choice.facts(k), **shared)
-            for k, m in enumerate(maps)
-        ]
+        R = METHODS[name].bind(chosen[name])(case.probe)
+        check_maps(R, name, allow_blank)
+        maps = to_maps(case.probe, R)[0]
+        found += [case.explanation(m, k, name, chosen[name]) for k, m in enumerate(maps)]
     return found[0] if single and isinstance(method, str) else Explanations(tuple(found))
 
 
-def relevance(probe: Probe, method: str, options: dict[str, Any], allow_blank: bool) -> np.ndarray[Any, Any]:
-    """The maps of one method for the probe's targets. (K, rows, columns)"""
-    R = METHODS[method].bind(options)(probe)
-    check_maps(R, method, allow_blank)
-    return to_maps(probe, R)[0].float().cpu().numpy()
+def listed(target: Any) -> list[Any]:
+    """Targets as a list that is not empty."""
+    targets = [target] if isinstance(target, str) or not isinstance(target, Sequence) else list(target)
+    if not targets:
+        raise BadTarget("expected at least one target, got an empty list")
+    return targets
+
+
+def options_of(methods: Sequence[str], options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The options of each method: `name` is for all that have it, `method.name` for one; unknown ones are refused."""
+    if not methods:
+        raise BadTarget("expected at least one method, got an empty list")
+    chosen: dict[str, dict[str, Any]] = {name: {} for name in methods}
+    known = {name: [option.name for option in manual.options(METHODS[name])] for name in chosen}
+    for option, value in sorted(options.items(), key=lambda item: "." in item[0]):  # what is said of one comes last
+        owner, _, name = option.rpartition(".")
+        if owner and owner not in chosen:
+            raise UnknownName.among("method among those asked", owner, chosen)
+        takers = [owner] if owner else [m for m in chosen if name in known[m]] or [*chosen][:1]
+        for taker in takers:
+            chosen[taker][name] = value
+    for taker, found in chosen.items():
+        METHODS[taker].bind(found)
+    return chosen
+
+
+@dataclass(frozen=True)
+class Case:
+    """One forward pass over one picture, for any number of methods and the targets it was made with.
+
+    shared: what all explanations of it say.
+    """
+
+    probe: Probe
+    choice: "Choice"
+    shared: dict[str, Any]
+
+    @classmethod
+    def of(cls, picture: Source, model: Model, targets: Sequence[Any]) -> "Case":
+        """Read the picture and run the model."""
+        image = open_picture(picture)
+        view = model.preprocess(image)
+        weight = next(model.net.parameters(), view.pixels)
+        choice = Choice(model, targets)
+        probe = Probe(model.net, view.pixels[None].to(weight.device, weight.dtype), choice)
+        source = os.fspath(picture) if isinstance(picture, str | os.PathLike) else ""
+        shared = {"picture": image, "box": view.box, "source": source, "predicted": choice.predicted()}
+        return cls(probe, choice, shared | provenance(model))
+
+    def explanation(self, relevance: Tensor, k: int, method: str, options: dict[str, Any]) -> Explanation:
+        """A map (rows, columns) with all that is known of it. k: number of its target."""
+        return Explanation(
+            relevance=relevance.float().cpu().numpy(),
+            method=method,
+            options=options,
+            class_aware=METHODS[method].class_aware,
+            **self.choice.facts(k),
+            **self.shared,
+        )
 
 
 class Choice:
-    """Targets as a callable on the model's output that remembers what it saw: logits and the indices of classes."""
+    """Targets as a callable on the model's output that remembers what it saw first: logits, and indices of classes.
+
+    Methods that run the model again, on many pictures at once, ask for the same classes.
+    """
 
     def __init__(self, model: Model, targets: Sequence[Any]) -> None:
         self.model, self.targets = model, targets
@@ -88,17 +137,28 @@ class Choice:
         self.indices: list[int | None] = []
 
     def __call__(self, output: Any) -> Tensor:
-        """Scores of the targets for one picture. (1, K)"""
+        """Scores of the targets, at first for one picture, later for n. (n, K)"""
+        if self.scores:
+            return self.read(output)
         if not all(map(callable, self.targets)):
             self.logits = logits_of(output)[0].detach().double().cpu()
             if not self.logits.softmax(0).isfinite().all():
                 raise BadModel("the model's output is not finite; look for NaN in its weights or its input")
         self.indices = [None if callable(t) else self.index(t) for t in self.targets]
+        scores = self.read(output)
+        if len(scores) != 1:
+            raise BadTarget(f"expected the target to return one score, a tensor of shape (1,), got {len(scores)}")
+        self.scores = scores[0].tolist()
+        return scores
+
+    def read(self, output: Any) -> Tensor:
+        """One column for each target. (n, K)"""
         columns = [
-            single(t, output) if i is None else logits_of(output)[:, i : i + 1]
+            column(t, output) if i is None else logits_of(output)[:, i : i + 1]
             for t, i in zip(self.targets, self.indices, strict=True)
         ]
-        self.scores = [column.item() for column in columns]
+        if len({len(scores) for scores in columns}) > 1:
+            raise BadTarget("expected each target to return one score for each picture, a tensor of shape (pictures,)")
         return torch.cat(columns, dim=1)
 
     def index(self, target: Class) -> int:
@@ -125,13 +185,13 @@ class Choice:
         return tuple((self.name(int(i)), float(p[i])) for i in p.argsort(descending=True)[:5])
 
 
-def single(target: Score, output: Any) -> Tensor:
-    """The one score that a callable target makes of the output for one picture. (1, 1)"""
+def column(target: Score, output: Any) -> Tensor:
+    """The scores that a callable target makes of the output for n pictures. (n, 1)"""
     score = target(output)
-    if not isinstance(score, Tensor) or score.numel() != 1:
+    if not isinstance(score, Tensor) or not score.numel() or score.numel() != (len(score) if score.ndim else 1):
         shape = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
         raise BadTarget(f"expected the target to return one score, a tensor of shape (1,), got {shape}")
-    return score.reshape(1, 1)
+    return score.reshape(-1, 1)
 
 
 def provenance(model: Model) -> dict[str, Any]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1  # of json and npz; a reader refuses what is newer
 FIELDS: tuple[str, ...] = ("box", "target", "name", "logit", "probability", "predicted", "model", "method")
-FIELDS += ("options", "versions", "preprocessing", "source", "note")
+FIELDS += ("options", "versions", "preprocessing", "source", "note", "class_aware")
 
 
 def save(explanations: "list[Explanation]", path: str | os.PathLike[str], style: dict[str, Any]) -> Path:
@@ -35,7 +35,7 @@ def rendered(explanations: "list[Explanation]", suffix: str, style: dict[str, An
         raise BadRelevance("there is no explanation to save; give at least one")
     check_format(suffix)
     Style.of(**style)  # refused even where numbers are written, which no style changes
-    return DATA[suffix](explanations) if suffix in DATA else DRAWN[suffix](explanations, style)
+    return DATA[suffix](explanations, {}) if suffix in DATA else DRAWN[suffix](explanations, style)
 
 
 def check_format(suffix: str) -> None:
@@ -44,13 +44,19 @@ def check_format(suffix: str) -> None:
         raise UnknownName(f"no file format {suffix!r}; known: {', '.join((*DRAWN, *DATA))}")
 
 
-def write(path: Path, content: bytes) -> None:
-    """Put the content in place at once, with the permissions of a new file; through a link, as open does."""
+def check_place(path: Path) -> Path:
+    """Where a file goes, through links as open does. Raises where it cannot be."""
     place = Path(os.path.realpath(path))
     if not os.path.isdir(place.parent):
         raise GradTokenError(f"cannot write {str(path)!r}: there is no folder {str(place.parent)!r}; make it first")
     if os.path.isdir(place):  # unlike Path.is_dir, no error for a name that is too long
         raise GradTokenError(f"cannot write {str(path)!r}: it is a folder; give the name of a file")
+    return place
+
+
+def write(path: Path, content: bytes) -> None:
+    """Put the content in place at once, with the permissions of a new file."""
+    place = check_place(path)
     temporary = place.with_name(f".gradtoken-{secrets.token_hex(6)}")
     try:
         with open(temporary, "xb") as file:
@@ -83,30 +89,31 @@ def plain(value: Any) -> Any:
     return getattr(value, "__qualname__", None) or str(value)
 
 
-def encoded(explanations: "list[Explanation]", items: list[dict[str, Any]], indent: int | None = None) -> bytes:
-    """The JSON document; numbers that JSON cannot hold are refused."""
+def encoded(items: list[dict[str, Any]], more: dict[str, Any], indent: int | None = None) -> bytes:
+    """The JSON document; numbers that JSON cannot hold are refused. more: what else it says."""
     try:
-        content = json.dumps({"schema": SCHEMA, "explanations": items}, indent=indent, allow_nan=False)
+        document = {"schema": SCHEMA, "explanations": items, **plain(more)}
+        content = json.dumps(document, indent=indent, allow_nan=False)
     except ValueError as error:
-        names = ", ".join(repr(one.name) for one in explanations)
+        names = ", ".join(repr(item["name"]) for item in items)
         raise BadRelevance(f"cannot save the explanation of {names}: {error}; every number must be finite") from error
     return content.encode()
 
 
-def as_json(explanations: "list[Explanation]") -> bytes:
+def as_json(explanations: "list[Explanation]", more: dict[str, Any]) -> bytes:
     items = [described(one) | {"relevance": one.relevance.tolist()} for one in explanations]
-    return encoded(explanations, items, indent=1) + b"\n"
+    return encoded(items, more, indent=1) + b"\n"
 
 
-def as_npz(explanations: "list[Explanation]") -> bytes:
-    facts = encoded(explanations, [described(one) for one in explanations])
+def as_npz(explanations: "list[Explanation]", more: dict[str, Any]) -> bytes:
+    facts = encoded([described(one) for one in explanations], more)
     arrays: dict[str, Any] = {f"relevance_{i}": one.relevance for i, one in enumerate(explanations)}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, facts=np.frombuffer(facts, dtype=np.uint8), **arrays)
     return buffer.getvalue()
 
 
-def as_npy(explanations: "list[Explanation]") -> bytes:
+def as_npy(explanations: "list[Explanation]", more: dict[str, Any]) -> bytes:  # noqa: ARG001
     maps = [one.relevance for one in explanations]
     shapes = {m.shape for m in maps}
     if len(shapes) > 1:

@@ -1,5 +1,6 @@
 """What an explanation holds, and how it is saved, loaded and shown."""
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -20,16 +21,28 @@ Array = np.ndarray[Any, Any]
 Path = str | os.PathLike[str]
 
 
+def show(content: bytes) -> None:
+    """Show a picture in the notebook, or else in the system's picture viewer."""
+    picture = Image.open(io.BytesIO(content))
+    if "ipykernel" in sys.modules:
+        from IPython.display import display  # type: ignore[import-not-found]
+
+        display(picture)
+    else:
+        picture.show()
+
+
 @dataclass(frozen=True, repr=False, eq=False)
 class Explanation:
     """How much each patch of a picture speaks for one target.
 
-    relevance: raw and unscaled, float32; (rows, columns), (height, width) for methods on pixels, (tokens,) for tokens
-    that form no grid. Signed unless the method clips it.
+    relevance: raw and unscaled, float32; (rows, columns), (height, width) for methods on the pixels that the model
+    reads, (tokens,) for tokens that form no grid. Signed unless the method clips it.
     picture: the original, or None where it was loaded without. box: x0, y0, x1, y1 of what the grid covers, in pixels
     of the picture; smaller than it where the model crops, larger where it pads; None for all of it.
     target: class index, None for a callable. logit: the explained score. probability: softmax over classes, or None.
     predicted: the five most probable classes. options: of the method. source: file name. note: what users should know.
+    class_aware: whether the method asks for the target at all; else its map is the same for every class.
     """
 
     relevance: Array
@@ -47,6 +60,7 @@ class Explanation:
     preprocessing: dict[str, Any] = field(default_factory=dict)
     source: str = ""
     note: str = ""
+    class_aware: bool = True
 
     def __post_init__(self) -> None:
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
@@ -163,15 +177,7 @@ class Explanations(Sequence[Explanation]):
 
     def show(self, **style: Any) -> None:
         """Show the figure in the notebook, or else in the system's picture viewer."""
-        import io
-
-        picture = Image.open(io.BytesIO(files.rendered(list(self.items), ".png", style)))
-        if "ipykernel" in sys.modules:
-            from IPython.display import display  # type: ignore[import-not-found]
-
-            display(picture)
-        else:
-            picture.show()
+        show(files.rendered(list(self.items), ".png", style))
 
     def _repr_png_(self) -> bytes:
         return files.rendered(list(self.items), ".png", {})

@@ -70,6 +70,16 @@ def test_facts_differ_by_map():
     assert "cat 75.0 %, dog 20.0 %" in text
 
 
+def test_maps_of_pixels_are_in_the_page_as_half_floats():
+    pixels = np.random.default_rng(0).normal(size=(90, 70)).astype(np.float32) * 1e-9
+    data = json.loads(Page(page([example(relevance=pixels)])).of("data-map")[0])
+    assert (data["rows"], data["columns"]) == (90, 70)
+    halves = np.frombuffer(base64.b64decode(data["halves"]), "<f2").reshape(90, 70)
+    np.testing.assert_allclose(halves.astype(np.float64) * data["unit"], pixels, rtol=1e-3, atol=1e-7 * data["unit"])
+    huge = json.loads(Page(page([example(relevance=np.zeros((2**10, 2**10 + 1)))])).of("data-map")[0])
+    assert set(huge) == {"box", "rows", "columns"}
+
+
 def test_notebook_has_no_script():
     text = example()._repr_html_()
     assert "<script" not in text
@@ -79,6 +89,5 @@ def test_notebook_has_no_script():
 def test_maps_without_picture_or_grid():
     assert "data-map" in page([example(picture=None)])
     assert "data:image/png" in page([example(relevance=np.arange(4.0))])
-    assert '"values": []' in page([example(relevance=np.zeros((300, 300)))]).replace("&quot;", '"')
     with pytest.raises(BadRelevance, match="no explanation to draw"):
         page([])

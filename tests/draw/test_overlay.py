@@ -20,7 +20,7 @@ def drawn(size, box=None, relevance=QUARTERS, scale=GREY, **style):
     return np.asarray(overlay(picture, relevance, box, scale, **{"interpolation": "nearest", **style}))
 
 
-@pytest.mark.parametrize("size", [(28, 28), (7, 50), (1, 1)])
+@pytest.mark.parametrize("size", [(28, 28), (7, 50), (3, 5)])
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [("bilinear", {"mode": "bilinear", "align_corners": False}), ("nearest", {"mode": "nearest-exact"})],
@@ -29,6 +29,17 @@ def test_enlarge_is_that_of_torch(size, ours, theirs):
     relevance = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
     expected = F.interpolate(torch.tensor(relevance)[None, None], size=size, **theirs)[0, 0].numpy()
     np.testing.assert_allclose(enlarge(relevance, size, ours), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_maps_finer_than_the_drawing_are_averaged():
+    relevance = np.random.default_rng(0).normal(size=(6, 8)).astype(np.float32)
+    means = relevance.reshape(3, 2, 2, 4).mean(axis=(1, 3))
+    np.testing.assert_allclose(enlarge(relevance, (3, 2)), means, rtol=1e-5)
+    np.testing.assert_array_equal(enlarge(relevance, (3, 4), "nearest"), relevance[1::2, 1::2])
+    fine = np.kron(np.array([[0, 1], [2, 4]]), np.ones((60, 60)))
+    image = drawn((4, 4), (0, 0, 4, 4), fine, opacity=1, interpolation="bilinear")
+    np.testing.assert_array_equal(image[..., 0], drawn((4, 4), opacity=1)[..., 0])
+    assert (drawn((150, 150), None, fine, lines=True) == drawn((150, 150), None, fine)).all()
 
 
 def test_enlarge_refuses_other_interpolations():
@@ -143,6 +154,7 @@ def test_zero_is_in_the_middle_of_a_signed_scale():
         ({"threshold": 7}, "share of the maximum"),
         ({"top": 0.1, "threshold": 0.1}, "give one of them"),
         ({"cap": 3}, "at least 16"),
+        ({"colours": "jett"}, "no colour map 'jett'; did you mean 'jet'"),
         ({"color": "jet"}, "no style 'color'; did you mean 'colours'"),
     ],
 )

@@ -42,6 +42,8 @@ class Scale:
         values = np.concatenate([np.asarray(m, np.float64).ravel() for m in maps])
         signed = signed or is_signed(values)
         low, high = limits or np.quantile(values, (clip, 1 - clip)).tolist()
+        if low == high and not limits:  # all but few values are alike
+            low, high = values.min(), values.max()
         if signed:
             high = max(abs(low), abs(high)) or float(np.abs(values).max()) or 1.0
             low = -high

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gradtoken.draw.colours import Scale
 from gradtoken.draw.layout import GAP, LINE, MARGIN, Panel, Place, arranged
 from gradtoken.draw.overlay import resized
-from gradtoken.draw.panels import GREY, SMALL, draw_bars, draw_scale, drawn, mask_note, scale_of
+from gradtoken.draw.panels import GREY, SMALL, clip_note, draw_bars, draw_scale, drawn, map_note, scale_of
 from gradtoken.draw.style import Style
 from gradtoken.draw.words import fit, method, share
 from gradtoken.errors import BadRelevance
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gradtoken.result import Explanation
 
 DPI = 200
+LONGEST = 30_000  # pixels of a side of a figure; a longer one gets fewer to the inch
 FONTS = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Hiragino Sans", "Microsoft YaHei")
 SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "gradtoken", "pdf.fonttype": 42, "text.usetex": False}
 SETTINGS |= {"text.parse_math": False, "text.color": "black", "savefig.bbox": None, "savefig.transparent": False}
@@ -70,8 +71,8 @@ def draw_panel(place: Place, panel: Panel, scale: Scale, style: Style) -> None:
         ax.imshow(resized(one.picture, (0, 0, 1, 1), longest)[0], interpolation="antialiased")
         return
     ax.imshow(drawn(one, scale, longest, style), interpolation="antialiased")
-    if style.masks and one.picture is not None:
-        place.write(mask_note(one, style), -0.17, fontsize=SMALL, color=GREY)
+    if note := map_note(one, style):
+        place.write(note, -0.17, fontsize=SMALL, color=GREY)
     else:
         draw_scale(place.axes(low=-0.12, height=0.065), scale)
 
@@ -85,8 +86,7 @@ def footer(explanations: "Sequence[Explanation]", style: Style) -> str:
         bar = "colours: raw relevance, linear"
         if any(e.picture for e in explanations):
             bar += f", {share(style.opacity)} opaque"
-        if style.clip:
-            bar += f", {share(style.clip)} beyond each end"
+        bar += clip_note(explanations, style)
         if style.shared_scale and len(explanations) > 1:
             bar += ", one scale for all maps of a method"
         parts.append(bar)
@@ -119,7 +119,8 @@ def settings() -> Iterator[None]:
 def rendered(sheet: "Figure", form: str) -> bytes:
     """The figure as a file: png, svg or pdf; the same bytes for the same figure."""
     buffer = io.BytesIO()
+    dpi = min(DPI, LONGEST / max(sheet.get_size_inches()))
     undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form, {})
     with settings():
-        sheet.savefig(buffer, format=form, dpi=DPI, metadata=undated)
+        sheet.savefig(buffer, format=form, dpi=dpi, metadata=undated)
     return buffer.getvalue()

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from gradtoken.errors import BadRelevance, GradTokenError
 
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels of the picture
 Floats = NDArray[np.float32]
+PATCHES = 64  # cells a side up to which a map is a grid of patches rather than of pixels
 INTERPOLATIONS = ("bilinear", "nearest")
 
 
@@ -50,9 +52,26 @@ def as_grid(relevance: NDArray[Any]) -> NDArray[Any]:
     return relevance
 
 
+def is_fine(relevance: NDArray[Any]) -> bool:
+    """Whether a map is of pixels rather than of patches."""
+    return relevance.ndim == 2 and max(relevance.shape) > PATCHES
+
+
+def reduced(relevance: NDArray[Any], most: tuple[float, float], interpolation: str) -> Floats:
+    """The map with at most this many (rows, columns): means over areas, where a drawing has fewer pixels than cells.
+
+    Without it a fine map would be drawn from every few of its cells, whichever they are.
+    """
+    values = np.asarray(relevance, np.float32)
+    rows, columns = (min(cells, max(1, round(m))) for cells, m in zip(values.shape, most, strict=True))
+    if interpolation == "nearest" or (rows, columns) == values.shape:
+        return values
+    return np.asarray(Image.fromarray(values).resize((columns, rows), Image.Resampling.BOX))
+
+
 def enlarge(relevance: NDArray[Any], size: tuple[int, int], interpolation: str = "bilinear") -> Floats:
     """(rows, columns) -> size (height, width), each cell in the middle of its area (torch: align_corners=False)."""
-    values = np.asarray(relevance, np.float32)
+    values = reduced(relevance, size, interpolation)
     across = Axis.of(np.arange(size[1]), 0, size[1], values.shape[1], interpolation)
     down = Axis.of(np.arange(size[0]), 0, size[0], values.shape[0], interpolation)
     return across.mix(down.mix(values, axis=0), axis=1)

@@ -9,29 +9,36 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from gradtoken.draw.colours import Scale
-from gradtoken.draw.panels import canvas, drawn, mask_note, scale_of, ticks
+from gradtoken.draw.panels import canvas, drawn, map_note, scale_of, ticks
 from gradtoken.draw.style import Style
-from gradtoken.draw.words import method, percent, printable, score
+from gradtoken.draw.words import AGNOSTIC, method, percent, printable, score
 from gradtoken.errors import BadRelevance
 
 if TYPE_CHECKING:
     from gradtoken.result import Explanation
 
 LONGEST = 900  # pixels of a picture in a page
-HOVER = 2**16  # most values that a map may have to be listed in a page
+LISTED, HOVER = 2**12, 2**20  # most values of a map that a page lists as text; that it holds at all
 
 
 def page(explanations: "Sequence[Explanation]", **options: Any) -> str:
-    """The whole document, which fetches nothing. options: see `Style`."""
+    """The page of some maps. options: see `Style`."""
     if not explanations:
         raise BadRelevance("there is no explanation to draw; give at least one")
     style = Style.of(**options)
     figures = "".join(panel(one, explanations, style, live=True) for one in explanations)
+    return document(explanations, f'<div class="maps">{figures}</div>')
+
+
+def document(explanations: "Sequence[Explanation]", body: str) -> str:
+    """A whole document around maps, which fetches nothing."""
     title = text(", ".join(dict.fromkeys(one.name for one in explanations)))
-    parts = {"title": title, "figures": figures, "facts": facts(explanations)}
+    parts = {"title": title, "body": body, "facts": facts(explanations)}
     head, *pieces = template().split("{{")
     return head + "".join(parts[name] + rest for name, rest in (piece.split("}}", 1) for piece in pieces))
 
@@ -52,16 +59,16 @@ def template() -> str:
 def panel(one: "Explanation", among: "Sequence[Explanation]", style: Style, live: bool) -> str:
     """One map with its caption and its colour bar; live: with the picture beneath and the values."""
     name = f"<b>{text(one.name)}</b><br>{text(score(one))}<br>{text(method(one))}"
+    name += "" if one.class_aware else f"<br>{AGNOSTIC}"
     if one.relevance.ndim == 1:
         return f'<figure style="margin:0;max-width:30rem"><figcaption>{name}</figcaption>{as_image(one)}</figure>'
     scale = scale_of(one, among, style)
-    masked = style.masks and one.picture is not None
-    below = text(mask_note(one, style)) if masked else bar(scale)
+    below = text(map_note(one, style)) or bar(scale)
     heat = f'<img class="heat" style="max-width:100%" src="{uri(drawn(one, scale, LONGEST, style))}" '
     heat += f'alt="heat map for {text(one.name)}">'
     data, under = "", ""
     if live:
-        data = f' data-map="{text(json.dumps(values(one)))}"'
+        data = f' data-map="{text(json_of(one))}"'
         under = f'<img src="{uri(canvas(one, LONGEST, style)[0])}" alt="{text(one.source or "picture")}">'
     return (
         f'<figure style="margin:0;max-width:30rem"{data}><figcaption>{name}</figcaption>'
@@ -87,13 +94,27 @@ def bar(scale: Scale) -> str:
     )
 
 
+def json_of(one: "Explanation") -> str:
+    """The values of a map for the script of a page."""
+    return json.dumps(values(one))
+
+
 def values(one: "Explanation") -> dict[str, Any]:
     """What the page needs to say the value under the pointer: the box in shares of the picture, and the map."""
     width, height = one.picture.size if one.picture is not None else one.relevance.shape[::-1]
     x0, y0, x1, y1 = (one.box if one.picture is not None else None) or (0, 0, width, height)
-    listed = one.relevance.tolist() if one.relevance.size <= HOVER else []
-    rows = [[float(f"{value:.4g}") for value in row] for row in listed]
-    return {"box": [x0 / width, y0 / height, x1 / width, y1 / height], "values": rows}
+    rows, columns = one.relevance.shape
+    place = {"box": [x0 / width, y0 / height, x1 / width, y1 / height], "rows": rows, "columns": columns}
+    if one.relevance.size <= LISTED:
+        return place | {"values": [[float(f"{value:.4g}") for value in row] for row in one.relevance.tolist()]}
+    return place | halves(one.relevance) if one.relevance.size <= HOVER else place
+
+
+def halves(relevance: NDArray[Any]) -> dict[str, Any]:
+    """A map of pixels as shares of its largest magnitude in half precision, three digits each, little-endian."""
+    unit = float(np.abs(relevance).max()) or 1.0
+    content = base64.b64encode((relevance / unit).astype("<f2").tobytes()).decode()
+    return {"unit": unit, "halves": content}
 
 
 def facts(explanations: "Sequence[Explanation]") -> str:

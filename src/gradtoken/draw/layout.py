@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from gradtoken.draw.panels import GREY, SMALL
-from gradtoken.draw.words import first_name, fit, method, percent, score
+from gradtoken.draw.words import AGNOSTIC, base_name, first_name, fit, method, percent, score
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -117,13 +117,13 @@ def wrapped(line: "list[Explanation]", width: float, several: bool) -> list[Row]
 
 def map_panel(one: "Explanation", width: float, several: bool) -> Panel:
     """The target's name; probability and logit; the method where there are several."""
-    facts = [score(one), *([method(one)] if several else [])]
+    facts = [score(one), *([method(one)] if several else []), *([] if one.class_aware else [AGNOSTIC])]
     return Panel(one, False, tuple(fit(one.name, width, NAME, 2, BOLD)), tuple(fit(f, width, SMALL)[0] for f in facts))
 
 
 def picture_panel(one: "Explanation", width: float, several: bool) -> Panel:
     """The file's name and the prediction; the model where the maps name their methods."""
-    name = one.source.replace("\\", "/").rsplit("/", 1)[-1] or "picture"
+    name = base_name(one.source) or "picture"
     facts = [f"predicted {first_name(n)}, {percent(p)}" for n, p in one.predicted[:1]]
     facts += [one.model] if several else []
     return Panel(one, True, tuple(fit(name, width, NAME, 1, BOLD)), tuple(fit(f, width, SMALL)[0] for f in facts))

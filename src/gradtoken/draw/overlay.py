@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gradtoken.draw.colours import Scale, steps
-from gradtoken.draw.grid import Axis, Box, Floats, borders, enlarge, inside
+from gradtoken.draw.grid import Axis, Box, Floats, borders, enlarge, inside, is_fine, reduced
 from gradtoken.draw.style import Style
 from gradtoken.errors import GradTokenError
 
@@ -18,7 +18,6 @@ Bytes = NDArray[np.uint8]
 DIM = 0.6  # brightness of what the model did not see
 HIDDEN = 0.25  # brightness of what a threshold hides
 LINE = 0.35  # share of white on the borders of patches
-SMALL = 64  # cells a side up to which a map is a grid of patches rather than pixels
 BAND = 256  # rows painted at a time: memory grows with the width of the picture only
 
 
@@ -39,7 +38,7 @@ def level(relevance: NDArray[Any], style: Style) -> float:
     values = np.asarray(relevance, np.float32)
     if style.top is None:
         return float(values.max()) * (style.threshold or 0.0)
-    if style.interpolation == "bilinear" and max(values.shape) <= SMALL:
+    if style.interpolation == "bilinear" and not is_fine(values):
         # the share is of the area shown: between patches the enlarged map stays below a peak
         values = enlarge(values, (values.shape[0] * 16, values.shape[1] * 16))
     hidden = values.size - min(values.size, math.ceil(style.top * values.size))
@@ -58,7 +57,7 @@ def overlay(
     scale: None for the map's own. options: see `Style`.
     """
     style = Style.of(**options)
-    scale = scale or Scale.of([relevance], style.colours, style.limits, style.clip)
+    scale = scale or Scale.of([relevance], style.colours, style.limits, style.clipped(relevance))
     picture, box = picture.convert("RGB"), box or (0, 0, *picture.size)
     if style.cap is not None and style.cap < max(picture.size):
         picture, box = resized(picture, box, style.cap)
@@ -95,17 +94,19 @@ class Painter:
         columns, rows = inside(box[0], box[2], size[0]), inside(box[1], box[3], size[1])
         if rows.start >= rows.stop or columns.start >= columns.stop:
             raise GradTokenError(f"the map covers {box}, which is outside the picture of {size[0]} x {size[1]} pixels")
+        kept = level(relevance, style) if style.masks else 0.0
+        has_lines = style.lines and not is_fine(relevance)
+        if not style.masks:  # whose levels are of the map itself
+            relevance = reduced(relevance, (box[3] - box[1], box[2] - box[0]), style.interpolation)
         pixels = np.arange(columns.start, columns.stop)
         across = Axis.of(pixels, box[0], box[2], relevance.shape[1], style.interpolation)
         lines = (np.empty(0, np.intp), np.empty(0, np.intp))
-        if style.lines:
+        if has_lines:
             lines = (
                 borders(box[1], box[3], relevance.shape[0], size[1]),
                 borders(box[0], box[2], relevance.shape[1], size[0]),
             )
-        return cls(
-            relevance, box, scale, style, rows, columns, across, level(relevance, style) if style.masks else 0.0, lines
-        )
+        return cls(relevance, box, scale, style, rows, columns, across, kept, lines)
 
     def paint(self, pixels: Bytes, top: int) -> Bytes:
         """Rows of the picture from `top` on, (rows, width, 3), painted."""

@@ -24,7 +24,8 @@ def scale_of(one: "Explanation", among: "Sequence[Explanation]", style: Style) -
     """The scale of one map, or the one it shares with the maps of the same method; these are all signed or none."""
     alike = [e.relevance for e in among if method(e) == method(one)]
     signed = any(map(is_signed, alike))
-    return Scale.of(alike if style.shared_scale else [one.relevance], style.colours, style.limits, style.clip, signed)
+    maps = alike if style.shared_scale else [one.relevance]
+    return Scale.of(maps, style.colours, style.limits, style.clipped(one.relevance), signed)
 
 
 def canvas(one: "Explanation", longest: int, style: Style) -> tuple[Image.Image, Box, Style]:
@@ -52,12 +53,12 @@ def draw_bars(ax: Any, one: "Explanation", scale: Scale) -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def draw_scale(ax: Any, scale: Scale) -> None:
-    """A thin bar of the colours with raw values at its ends and middle."""
+def draw_scale(ax: Any, scale: Scale, points: float = SMALL) -> None:
+    """A thin bar of the colours with raw values at its ends and middle. points: font size."""
     ax.imshow(scale.table()[None], aspect="auto", extent=(0, 1, 0, 1), interpolation="nearest")
     ax.axis("off")
     for x, text, side in zip((0, 0.5, 1), ticks(scale), ("left", "center", "right"), strict=True):
-        ax.annotate(text, (x, 0), (0, -2.5), textcoords="offset points", ha=side, va="top", fontsize=SMALL, color=GREY)
+        ax.annotate(text, (x, 0), (0, -2.5), textcoords="offset points", ha=side, va="top", fontsize=points, color=GREY)
 
 
 def ticks(scale: Scale) -> tuple[str, str, str]:
@@ -69,6 +70,20 @@ def ticks(scale: Scale) -> tuple[str, str, str]:
             break
         texts = [number(v, digits) for v in values]
     return "≤ " * scale.beyond[0] + texts[0], texts[1], "≥ " * scale.beyond[1] + texts[2]
+
+
+def clip_note(maps: "Sequence[Explanation]", style: Style) -> str:
+    """What is said of values beyond the ends of the colours: `, 1 % beyond each end`, or ""."""
+    found = dict.fromkeys(filter(None, (style.clipped(one.relevance) for one in maps)))
+    parts = [f"up to {share(c)} of {'pixels' if style.clip is None else 'values'} beyond each end" for c in found]
+    return "".join(f", {part}" for part in parts)
+
+
+def map_note(one: "Explanation", style: Style) -> str:
+    """What is said below a map instead of the bar of its colours, or ""."""
+    if not one.relevance.any():
+        return "zero everywhere"
+    return mask_note(one, style) if style.masks and one.picture is not None else ""
 
 
 def mask_note(one: "Explanation", style: Style) -> str:

@@ -5,6 +5,7 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gradtoken.comparison import Row
     from gradtoken.result import Explanation
 
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -22,6 +23,16 @@ def fit(text: str, inches: float, points: float, lines: int = 1, letter: float =
     wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
     width = letter * points / 72 * (1 + wide / max(len(text), 1))  # of a mean letter, in inches
     return textwrap.wrap(text, max(8, int(inches / width)), max_lines=lines, placeholder="…") or [""]
+
+
+def base_name(source: str) -> str:
+    """The file's name without its folders, of either system."""
+    return source.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def broken(name: str, inches: float, points: float, lines: int, letter: float) -> list[str]:
+    """As `fit`, for names of code: lines may also end at an underscore."""
+    return [line.replace("_ ", "_") for line in fit(name.replace("_", "_ "), inches, points, lines, letter)]
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -48,12 +59,15 @@ def share(value: float) -> str:
     return f"{100 * value:.4g} %"
 
 
-def score(one: "Explanation") -> str:
+def score(one: "Explanation | Row") -> str:
     """`probability 93.1 %, logit 9.12`."""
     if one.target is None:
         return f"score {number(one.logit)}"
     sure = [] if one.probability is None else [f"probability {percent(one.probability)}"]
     return ", ".join([*sure, f"logit {number(one.logit)}"])
+
+
+AGNOSTIC = "same for every class"
 
 
 def method(one: "Explanation") -> str:

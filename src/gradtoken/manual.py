@@ -1,0 +1,73 @@
+"""What is known of a method in words: its options, what it needs of a model, and whether a model has that."""
+
+import inspect
+import re
+from typing import Any, Literal, NamedTuple, get_args, get_origin
+
+from gradtoken.errors import GradTokenError
+from gradtoken.probe import Probe
+from gradtoken.registry import Entry
+
+
+class Option(NamedTuple):
+    """A keyword of a method. choices: all values, where they are names. meaning: what its docstring says, or ""."""
+
+    name: str
+    default: Any
+    choices: tuple[str, ...]
+    meaning: str
+
+
+def options(entry: Entry) -> list[Option]:
+    """The options of a method, in order."""
+    parameters = inspect.signature(entry.call).parameters.values()
+    keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+    text, names = description(entry), [p.name for p in keywords]
+    return [Option(p.name, p.default, choices(p.annotation), meaning(text, p.name, names)) for p in keywords]
+
+
+def choices(annotation: Any) -> tuple[str, ...]:
+    """The values of a Literal."""
+    return tuple(map(str, get_args(annotation))) if get_origin(annotation) is Literal else ()
+
+
+def description(entry: Entry) -> str:
+    """The docstring, without its indentation."""
+    return inspect.cleandoc(entry.call.__doc__ or "")
+
+
+def meaning(text: str, name: str, names: list[str]) -> str:
+    """What follows `name:` in a docstring, up to the next option or paragraph."""
+    others = "|".join(map(re.escape, names))
+    found = re.search(rf"(?:^|(?<=[.;]\s))`?{name}`?: (.*?)(?=\n\n|[.;]\s`?(?:{others})`?: |\Z)", text, re.S | re.M)
+    return " ".join(found[1].split()).rstrip(".") if found else ""
+
+
+def facts(entry: Entry) -> dict[str, str]:
+    """What the registry says of a method; empty entries are left out."""
+    found = {
+        "formula": entry.formula,
+        "class-aware": "yes" if entry.class_aware else "no, the same map for every class",
+        "cost": entry.cost,
+        "needs": "; ".join(map(need, entry.needs)),
+        "paper": entry.paper,
+        "differs": entry.differs,
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def need(name: str) -> str:
+    """What an attribute of a probe holds: the first sentence of its docstring."""
+    attribute = inspect.getattr_static(Probe, name, None)
+    text = " ".join(inspect.cleandoc(getattr(attribute, "__doc__", None) or name).split())
+    return re.split(r"[.:;](?:\s|$)| \(B, ", text)[0]
+
+
+def obstacle(entry: Entry, probe: Probe) -> str:
+    """Why the model of this probe cannot be explained by this method, or ""."""
+    for name in entry.needs:
+        try:
+            getattr(probe, name)
+        except GradTokenError as error:
+            return str(error)
+    return ""
