@@ -1,0 +1,35 @@
+"""Operations whose backward pass is written by hand."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Hand(torch.autograd.Function):
+    """y = run(*x), whose backward pass is `shares(R, *x)`: one result for each x, in its shape."""
+
+    @staticmethod
+    def forward(ctx: Any, run: Callable[..., Tensor], shares: Callable[..., Any], *x: Tensor) -> Tensor:
+        ctx.shares = shares
+        ctx.save_for_backward(*x)
+        return run(*x)
+
+    @staticmethod
+    def backward(ctx: Any, R: Tensor) -> tuple[Any, ...]:
+        with torch._C.DisableTorchFunction():  # a mode may still be on
+            return None, None, *ctx.shares(R, *ctx.saved_tensors)
+
+    @classmethod
+    def of(cls, run: Callable[..., Tensor], shares: Callable[..., Any], *x: Tensor) -> Tensor:
+        y: Tensor = cls.apply(run, shares, *x)  # type: ignore[no-untyped-call]
+        return y
+
+
+def pull(f: Callable[..., Tensor], *x: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, ...]]]:
+    """f(*x), and the function that pulls a gradient of it back to each x."""
+    with torch.enable_grad():
+        inputs = [e.detach().requires_grad_() for e in x]
+        y = f(*inputs)
+    return y.detach(), lambda S: torch.autograd.grad(y, inputs, S)

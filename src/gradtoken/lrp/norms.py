@@ -1,0 +1,63 @@
+"""Norms and softmax with some of their statistics as constants of the graph."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def layer_norm(
+    x: Tensor,
+    shape: tuple[int, ...],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+    *_: bool,
+) -> Tensor:
+    """(x - mean) / std w + b with std as a constant; the mean is none."""
+    over = tuple(range(-len(shape), 0))
+    d = x - x.mean(over, keepdim=True)
+    return affine(d * (d.square().mean(over, keepdim=True) + eps).rsqrt().detach(), weight, bias)
+
+
+def frozen_layer_norm(
+    x: Tensor,
+    shape: tuple[int, ...],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+    *_: bool,
+) -> Tensor:
+    """(x - mean) / std w + b with mean and std as constants."""
+    over = tuple(range(-len(shape), 0))
+    d = x - x.mean(over, keepdim=True).detach()
+    return affine(d * (d.square().mean(over, keepdim=True) + eps).rsqrt().detach(), weight, bias)
+
+
+def rms_norm(x: Tensor, shape: tuple[int, ...], weight: Tensor | None = None, eps: float | None = None) -> Tensor:
+    """X / rms(x) w with the root mean square as a constant."""
+    over = tuple(range(-len(shape), 0))
+    eps = torch.finfo(x.dtype).eps if eps is None else eps
+    return affine(x * (x.square().mean(over, keepdim=True) + eps).rsqrt().detach(), weight, None)
+
+
+def affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    x = x if weight is None else x * weight
+    return x if bias is None else x + bias
+
+
+def unit(x: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
+    """X / |x| with the norm as a constant."""
+    y: Tensor = x / x.norm(p, dim, keepdim=True).clamp(min=eps).detach()
+    return y
+
+
+def frozen_softmax(x: Tensor, dim: int = -1, *_: int, **_options: Any) -> Tensor:
+    """exp(x - max) / sum with max and sum as constants."""
+    e = (x - x.amax(dim, keepdim=True).detach()).exp()
+    return e / e.sum(dim, keepdim=True).detach()
+
+
+def softmax(x: Tensor, dim: int = -1, *_: int, dtype: torch.dtype | None = None, **_options: Any) -> Tensor:
+    """Softmax that is never less precise than x, where a model asks for float32."""
+    return x.softmax(dim, dtype=torch.promote_types(x.dtype, dtype or x.dtype))

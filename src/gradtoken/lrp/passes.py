@@ -1,0 +1,83 @@
+"""Run a model under a preset, and read what comes back to its input."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from gradtoken.errors import BadModel
+from gradtoken.inputs import mapped
+from gradtoken.lrp.propagate import Preset, Rules
+from gradtoken.lrp.relevance import sd
+from gradtoken.probe import Probe
+from gradtoken.readout import content
+from gradtoken.run import Run
+
+
+class Lent(nn.Module):
+    """A model with other weights for the time of each call: its own without gradients, converted where dtype is given.
+
+    The module is neither copied nor changed.
+    """
+
+    def __init__(self, net: nn.Module, dtype: torch.dtype | None) -> None:
+        super().__init__()
+        self.net = net
+        tensors = (*net.named_parameters(), *net.named_buffers())
+        self.weights = {name: converted(x.detach(), dtype) for name, x in tensors}
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return functional_call(self.net, self.weights, args, kwargs)
+
+
+def converted(x: Any, dtype: torch.dtype | None) -> Any:
+    """A floating tensor in this dtype."""
+    return x.to(dtype or x.dtype) if isinstance(x, Tensor) and x.is_floating_point() else x
+
+
+def propagate(probe: Probe, preset: Preset, *, precise: bool = False, chosen: Any = None) -> Run:
+    """One forward pass under a preset. precise: in float64. chosen: other scores of the output than the targets'."""
+    dtype = torch.float64 if precise else None
+    under = copy.copy(probe)
+    assert under.anatomy, "learnt from the model itself"
+    under.net, under.chosen = Lent(probe.net, dtype), chosen or probe.chosen
+    under.inputs = mapped(lambda x: converted(x, dtype), probe.inputs)
+    run = under.run(rules=Rules(preset))
+    check(probe, run)
+    return run
+
+
+def check(probe: Probe, run: Run) -> None:
+    """Refuse a model that rules do not leave as it is: one that overwrites a tensor that it reads again."""
+    scores = probe.scores.double()
+    gap = (run.scores[:, : scores.shape[1]].detach().double() - scores).abs().max()
+    allowed = 30 * torch.finfo(probe.scores.dtype).eps ** 0.5 * (1 + scores.abs().max())
+    if gap > allowed:
+        raise BadModel(
+            f"relevance rules change the scores of {type(probe.net).__name__} by {gap:.2g}; "
+            "it may compute in place, or at random in evaluation mode"
+        )
+
+
+def read(probe: Probe, R: Tensor) -> Tensor:
+    """Relevance of the input, summed over its channels: (B, K, C, H, W) to pixels, (B, K, N, C) to content tokens."""
+    R = R.sum(dim=2) if probe.picture is not None else content(probe, R.sum(dim=3))
+    return R.to(probe.dq.dtype)
+
+
+def of_attention(run: Run, block: int, start: int = 0, stop: int | None = None) -> Tensor:
+    """Rows of the relevance of A, half of what Z = A v receives: R_A = A (S v') / 2, S = R_Z / Z.
+
+    Returns (B, K, H, stop - start, M).
+    """
+    S = sd(run.gradient("Z", block), run.value("Z", block)[:, None])[..., start:stop, :]
+    R: Tensor = run.A(block, start, stop)[:, None] * (S @ run.value("v", block)[:, None].mT) / 2
+    return R
+
+
+def times_gradient(probe: Probe, preset: Preset) -> Tensor:
+    """Input times gradient under a preset that modifies gradients. (B, K, H, W) or (B, K, S)"""
+    run = propagate(probe, preset)
+    return read(probe, run.value("input", 0)[:, None] * run.gradient("input", 0))
