@@ -19,13 +19,13 @@ def align(x: Tensor, batch: int) -> Tensor | None:
 def aligned(call: Call, batch: int) -> Attention | None:
     """A recorded call as `Attention`, or None where its tokens are not those of a batch of inputs (windows)."""
     q, k = align(call.q, batch), align(call.k, batch)
-    weights = None if call.weights is None else align(call.weights, batch)
+    weights, normaliser = (None if x is None else align(x, batch) for x in (call.weights, call.normaliser))
     if q is None or k is None or (weights is None) != (call.weights is None):
         return None
     q, k = unscaled(q, call.q_factor), unscaled(k, call.k_factor)
     if k.shape[1] != q.shape[1]:  # grouped heads share keys
         k = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
-    return Attention(q, k, call.scale or 1.0, unfolded(call.mask, call.q, batch), call.causal, weights)
+    return Attention(q, k, call.scale or 1.0, unfolded(call.mask, call.q, batch), call.causal, weights, normaliser)
 
 
 def unfolded(mask: Tensor | None, q: Tensor, batch: int) -> Tensor | None:

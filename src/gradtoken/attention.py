@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gradtoken.errors import NoAttention
+
 MASKED = -1e4  # an additive mask at or below this value hides a key
 CHUNK = 512  # query rows of an attention matrix formed at a time
 
@@ -15,7 +17,8 @@ class Attention:
     """A = softmax(scale q k' + mask) of one call, detached from the graph.
 
     q (B, H, N, D), k (B, H, M, D); mask is added (float) or keeps where True (bool) and broadcasts to (B, H, N, M).
-    `weights` (B, H, N, M) is A itself where the model wrote its attention out by hand, else None.
+    Where the model wrote its attention out by hand, `weights` (B, H, N, M) is A itself, and `normaliser` (B, H, N, 1)
+    the logarithm of the sum that it was divided by, if that was recorded.
     """
 
     q: Tensor
@@ -24,6 +27,7 @@ class Attention:
     mask: Tensor | None = None
     causal: bool = False
     weights: Tensor | None = None
+    normaliser: Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -45,6 +49,17 @@ def rows(attention: Attention, start: int, stop: int) -> Tensor:
     """Rows start..stop of A, softmax written out. (B, H, stop - start, M)"""
     if attention.weights is not None:
         return attention.weights[:, :, start:stop].to(working_dtype(attention.q))
+    O = scores(attention, start, stop)
+    return O.softmax(dim=-1).masked_fill(O.isneginf(), 0)  # a row that sees nothing is 0, as in the fused kernel
+
+
+def scores(attention: Attention, start: int, stop: int) -> Tensor:
+    """Rows start..stop of O, which A is the softmax of; -inf where a key is hidden. (B, H, stop - start, M)"""
+    if attention.weights is not None:
+        if attention.normaliser is None:
+            raise NoAttention("the scores of an attention written by hand are kept in passes with a tape alone")
+        A, normaliser = (x[:, :, start:stop].to(working_dtype(x)) for x in (attention.weights, attention.normaliser))
+        return A.log() + normaliser
     q, k = (x.to(working_dtype(x)) for x in (attention.q[:, :, start:stop], attention.k))
     O = attention.scale * (q @ k.mT)
     mask = attention.mask
@@ -54,7 +69,7 @@ def rows(attention: Attention, start: int, stop: int) -> Tensor:
     if attention.causal:
         later = torch.ones(attention.shape[2:], dtype=torch.bool, device=O.device).triu(1)[start:stop]
         O = O.masked_fill(later, -torch.inf)
-    return O.softmax(dim=-1).masked_fill(O.isneginf(), 0)  # a row that sees nothing is 0, as in the fused kernel
+    return O
 
 
 def working_dtype(x: Tensor) -> torch.dtype:

@@ -10,7 +10,8 @@ class Call:
     """The raw operands, before they are brought to (B, H, N, D).
 
     `site` numbers the products that may begin an attention; `q` is the graph node that gradients are taken of.
-    `q_factor`, `k_factor`: numbers that q and k had already been multiplied by.
+    `q_factor`, `k_factor`: numbers that q and k had already been multiplied by. `weights`, `normaliser`: see
+    `Attention`.
     """
 
     site: int
@@ -22,6 +23,7 @@ class Call:
     weights: Tensor | None = None
     q_factor: float = 1.0
     k_factor: float = 1.0
+    normaliser: Tensor | None = None
 
 
 def settled(call: Call) -> Call:

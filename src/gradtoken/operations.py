@@ -133,7 +133,8 @@ def softmax(record: "Recorder", op: Op, *args: Any, **kwargs: Any) -> Tensor:
     if mark is not None:
         record.unfinished += 1
         if dim in (-1, scores.ndim - 1) and not in_columns(scores):
-            record.marks[A] = replace(mark, weights=A.detach())
+            normaliser = scores.detach().logsumexp(dim=-1, keepdim=True) if record.normalisers else None
+            record.marks[A] = replace(mark, weights=A.detach(), normaliser=normaliser)
     return A  # type: ignore[no-any-return]
 
 

@@ -40,6 +40,8 @@ class Recorder(TorchFunctionMode):
     of these up to the last call: attentions that take no part in an explanation.
     """
 
+    normalisers = False  # whether the sums that a softmax written by hand divides by are kept
+
     def __init__(self, start: int | None = None, until: int | None = None, limit: int | None = None) -> None:
         super().__init__()
         self.start, self.until, self.limit = start, until, limit
