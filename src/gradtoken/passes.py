@@ -18,6 +18,7 @@ from gradtoken.progress import track
 from gradtoken.run import Node, Place, Run, heads_in, tokens_in
 from gradtoken.state import untouched
 from gradtoken.tape import Edit, Tape
+from gradtoken.targets import logits_of
 
 if TYPE_CHECKING:
     from gradtoken.probe import Probe
@@ -61,15 +62,15 @@ def run(
     copies = batch_of(inputs) // probe.batch
     changes = numbered(probe, {p: e for p, e in (edits or {}).items() if p[0] != "Z"}, copies * probe.batch)
     inputs = edited_leaves(inputs, changes)
-    leaves = floating_leaves(inputs)
+    leaves, unseen = floating_leaves(inputs), attentions_before(probe, start)
     tape = Tape(
         wanted(probe),
         edits=changes,
-        edits_of_Z={probe.blocks[b]: e for (name, b), e in (edits or {}).items() if name == "Z"},
+        edits_of_Z={probe.blocks[b] - unseen: e for (name, b), e in (edits or {}).items() if name == "Z"},
         skip=0 if start is None else number_of(probe, start),
         cut=cut,
         overwritten=probe.anatomy.overwritten,
-        limit=probe.limit,
+        limit=None if probe.limit is None else probe.limit - unseen,
     )
     with untouched(probe.net, leaves), torch.set_grad_enabled(graph):
         for x in leaves if graph else ():
@@ -86,7 +87,17 @@ def run(
         found = [aligned(calls[number], copies * probe.batch) for number in probe.blocks]
         attention = [a for a in found if a is not None]
         nodes = nodes_of(probe, tape, attention, copies * probe.batch, leaves)
-    return Run(scores, attention, nodes, probe.missing_blocks)
+    logits = None if probe.chosen.indices is None else logits_of(output)
+    return Run(scores, attention, nodes, probe.missing_blocks, logits)
+
+
+def attentions_before(probe: "Probe", start: Place | None) -> int:
+    """How many attentions are not computed in a pass that starts at this place."""
+    if start is None:
+        return 0
+    name, block = start
+    number = probe.blocks[probe.stream[block] if block < 0 else block]
+    return number if name in ("x", "features") else number + 1
 
 
 def floating_leaves(inputs: Inputs) -> list[Tensor]:

@@ -1,5 +1,6 @@
 """The waist: what a method may know about one forward pass, for any model."""
 
+import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -8,6 +9,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.overrides import TorchFunctionMode
 
 from gradtoken import passes
 from gradtoken.align import aligned
@@ -174,6 +176,12 @@ class Probe:
     def run(self, **how: Any) -> Run:
         """One more forward pass, in another way; see `passes.run`."""
         return passes.run(self, **how)
+
+    def under(self, rules: TorchFunctionMode, probability: bool = False) -> "Probe":
+        """The same probe, but its `plain` pass is made under rules that modify gradients."""
+        other = copy.copy(self)
+        other.__dict__["plain"] = self.run(rules=rules, probability=probability)
+        return other
 
     def score(self, **how: Any) -> Tensor:
         """Scores of one more forward pass without a graph; see `passes.run`. (m * B, K)"""

@@ -27,10 +27,18 @@ class Run:
     Names of places, each for every block: `v` and `Z` = A v (B, H, N, D); `x` the block's input, `features` what the
     projections to q, k and v read, `branch` what the attention adds to x, `middle` their sum, `out` the block's output,
     (B, N, C) each. `input` (block 0) is the picture (B, C, H, W), or the embeddings of a text.
+    logits (copies * B, classes) in the graph, where the targets are classes.
     """
 
-    def __init__(self, scores: Tensor, attention: list[Attention], nodes: dict[Place, Node], missing: str) -> None:
-        self.scores, self.attention, self.nodes, self.missing = scores, attention, nodes, missing
+    def __init__(
+        self,
+        scores: Tensor,
+        attention: list[Attention],
+        nodes: dict[Place, Node],
+        missing: str,
+        logits: Tensor | None = None,
+    ) -> None:
+        self.scores, self.logits, self.attention, self.nodes, self.missing = scores, logits, attention, nodes, missing
         self.gradients: dict[Place, Tensor] = {}
 
     def node(self, name: str, block: int) -> Node:

@@ -29,6 +29,8 @@ class Tape(Recorder):
     and gets a copy.
     """
 
+    normalisers = True
+
     def __init__(
         self,
         wanted: set[int],
