@@ -11,12 +11,12 @@ from gradtoken.attribution import check_maps, to_maps
 from gradtoken.comparison import Cell, Column, Comparison, Row
 from gradtoken.draw.words import AGNOSTIC
 from gradtoken.errors import BadRelevance, BadTarget, GradTokenError, UnknownName
-from gradtoken.explaining import Case, Class, Score, listed, options_of
+from gradtoken.explaining import Case, Class, Score, file_name, listed, options_of
 from gradtoken.methods import METHODS
 from gradtoken.methods.gradtoken import Propagation, head_maps
 from gradtoken.models.load import load
 from gradtoken.models.model import Model
-from gradtoken.models.pictures import Source
+from gradtoken.models.pictures import Source, open_picture
 from gradtoken.probe import Probe
 from gradtoken.progress import track
 
@@ -48,8 +48,9 @@ def compare(
     plan = planned(method, vary, options)
     loaded, targets = model if isinstance(model, Model) else load(model), listed(target)
     found: list[Row] = []
-    for source in track(sources, "pictures") if len(sources) > 1 else sources:
-        case = Case.of(source, loaded, targets)
+    opened = [(open_picture(source), file_name(source)) for source in sources]  # or none is compared
+    for image, source in track(opened, "pictures") if len(opened) > 1 else opened:
+        case = Case.of(image, source, loaded, targets)
         steps = plan(case.probe)
         cells = [column for step in track(steps, "methods") for column in taken(step, case, allow_blank)]
         found += [row(case, k, [column[k] for column in cells]) for k in range(len(targets))]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from gradtoken import manual
@@ -53,7 +54,8 @@ def explain(
     single = isinstance(target, str) or not isinstance(target, Sequence)
     methods = [method] if isinstance(method, str) else list(method)
     chosen = options_of(methods, options)
-    case = Case.of(picture, model if isinstance(model, Model) else load(model), listed(target))
+    loaded, targets = model if isinstance(model, Model) else load(model), listed(target)
+    case = Case.of(open_picture(picture), file_name(picture), loaded, targets)
     found = []
     for name in methods:
         R = METHODS[name].bind(chosen[name])(case.probe)
@@ -89,6 +91,11 @@ def options_of(methods: Sequence[str], options: Mapping[str, Any]) -> dict[str, 
     return chosen
 
 
+def file_name(picture: Source) -> str:
+    """Of a picture that is a file, or ""."""
+    return os.fspath(picture) if isinstance(picture, str | os.PathLike) else ""
+
+
 @dataclass(frozen=True)
 class Case:
     """One forward pass over one picture, for any number of methods and the targets it was made with.
@@ -101,14 +108,12 @@ class Case:
     shared: dict[str, Any]
 
     @classmethod
-    def of(cls, picture: Source, model: Model, targets: Sequence[Any]) -> "Case":
-        """Read the picture and run the model."""
-        image = open_picture(picture)
+    def of(cls, image: Image.Image, source: str, model: Model, targets: Sequence[Any]) -> "Case":
+        """Run the model."""
         view = model.preprocess(image)
         weight = next(model.net.parameters(), view.pixels)
         choice = Choice(model, targets)
         probe = Probe(model.net, view.pixels[None].to(weight.device, weight.dtype), choice)
-        source = os.fspath(picture) if isinstance(picture, str | os.PathLike) else ""
         shared = {"picture": image, "box": view.box, "source": source, "predicted": choice.predicted()}
         return cls(probe, choice, shared | provenance(model))
 

@@ -8,6 +8,12 @@ from gradtoken.errors import GradTokenError
 from gradtoken.probe import Probe
 from gradtoken.registry import Entry
 
+NEEDS = {
+    "last": "a last attention over the tokens of the input",
+    "stream": "residual connections past the attentions",
+    "grid": "pictures",
+}  # attribute of a probe -> what a model must have for it
+
 
 class Option(NamedTuple):
     """A keyword of a method. choices: all values, where they are names. meaning: what its docstring says, or ""."""
@@ -36,10 +42,18 @@ def description(entry: Entry) -> str:
     return inspect.cleandoc(entry.call.__doc__ or "")
 
 
+def prose(entry: Entry) -> list[str]:
+    """The paragraphs of the docstring that say nothing of a single option."""
+    names = "|".join(re.escape(option.name) for option in options(entry)) or "(?!)"
+    paragraphs = [" ".join(paragraph.split()) for paragraph in description(entry).split("\n\n")]
+    return [paragraph for paragraph in paragraphs if not re.match(rf"`?(?:{names})(?:=\w+|`?): ", paragraph)]
+
+
 def meaning(text: str, name: str, names: list[str]) -> str:
-    """What follows `name:` in a docstring, up to the next option or paragraph."""
+    """What follows `name:` or `name=value:` in a docstring, up to the next option or paragraph."""
     others = "|".join(map(re.escape, names))
-    found = re.search(rf"(?:^|(?<=[.;]\s))`?{name}`?: (.*?)(?=\n\n|[.;]\s`?(?:{others})`?: |\Z)", text, re.S | re.M)
+    begin, end = rf"(?:^|(?<=[.;]\s))`?{name}(?==\w+: |`?: )", rf"(?=\n\n|[.;]\s`?(?:{others})(?:=\w+|`?): |\Z)"
+    found = re.search(rf"{begin}[`:=\s]*(.*?){end}", text, re.S | re.M)
     return " ".join(found[1].split()).rstrip(".") if found else ""
 
 
@@ -57,7 +71,9 @@ def facts(entry: Entry) -> dict[str, str]:
 
 
 def need(name: str) -> str:
-    """What an attribute of a probe holds: the first sentence of its docstring."""
+    """What a model must have for an attribute of a probe; else the first sentence of its docstring."""
+    if name in NEEDS:
+        return NEEDS[name]
     attribute = inspect.getattr_static(Probe, name, None)
     text = " ".join(inspect.cleandoc(getattr(attribute, "__doc__", None) or name).split())
     return re.split(r"[.:;](?:\s|$)| \(B, ", text)[0]
