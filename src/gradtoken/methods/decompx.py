@@ -1,0 +1,62 @@
+"""DecompX: Modarressi, Fayyaz, Aghazadeh, Yaghoobzadeh, Pilehvar, arXiv 2306.02873."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradtoken.decomposition.journal import Journal
+from gradtoken.decomposition.replay import decompose
+from gradtoken.inputs import Inputs, mapped
+from gradtoken.methods import METHODS
+from gradtoken.probe import Probe
+from gradtoken.progress import track
+from gradtoken.targets import called, logits_of
+
+
+@METHODS.add(
+    paper="https://arxiv.org/abs/2306.02873",
+    formula="y = sum_j y_j: each token's vector, followed through all blocks and the head",
+    cost="1 F with N x N vectors",
+    needs=("last", "stream"),
+    differs="Written for post-norm encoders; the same rules are applied in the order of any model, from the input of "
+    "the first block.",
+)
+def decompx(probe: Probe) -> Tensor:
+    """Share of each token in the logit, its vector carried through every block as a part of a sum.
+
+    A is constant, norms have their true statistics, activations are lines from the origin, and a bias b is shared out
+    by |<x_j, b>|. Returns (B, K, S). Unit: logit; signed; the shares of all tokens, prefix tokens included, sum to the
+    score. Padding is exactly 0. Samples are taken one by one: each needs N vectors for each of N tokens.
+    """
+    R = torch.stack([shares(probe, i) for i in track(range(probe.batch), "samples")])
+    R = probe.layout.content(R, R.shape[2])
+    return R * probe.layout.content(probe.reachable, probe.reachable.shape[1])[:, None]
+
+
+def shares(probe: Probe, sample: int) -> Tensor:
+    """The parts of each score of one sample. (K, N)"""
+    journal = Journal()
+    chosen = probe.chosen
+
+    def score(output: Any) -> Tensor:
+        with journal:
+            if chosen.indices is not None:
+                return logits_of(output).gather(1, chosen.indices[sample : sample + 1])
+            assert callable(chosen.target)
+            values = called(chosen.target, output, 1)
+            return values if values.ndim == 2 else values[:, None]
+
+    alone = Probe(probe.net, one_of(probe, sample), score)
+    run = alone.run(rules=journal, edits={("x", alone.stream[0]): journal.begin}, graph=False)
+    return decompose(journal, run.scores)[:, 0].mT
+
+
+def one_of(probe: Probe, sample: int) -> Inputs:
+    """The inputs of one sample."""
+
+    def pick(x: Any) -> Any:
+        per_sample = isinstance(x, Tensor) and x.ndim and len(x) == probe.batch
+        return x[sample : sample + 1] if per_sample else x
+
+    return mapped(pick, probe.inputs)
