@@ -1,5 +1,6 @@
 """The full call: shapes, targets, the state of the model before and after, and everything that must be refused."""
 
+import dataclasses
 import random
 import threading
 
@@ -11,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from gradtoken.attribution import attribute
 from gradtoken.errors import BadModel, BadRelevance, BadTarget, NoAttention, NoGrid, UnknownName
+from gradtoken.methods import METHODS
 from gradtoken.models.vit import VisionTransformer
 from gradtoken.probe import Probe
 from tests import zoo
@@ -77,6 +79,39 @@ def test_indices_of_any_integer_type(vit, x):
 def test_unknown_method(vit, x):
     with pytest.raises(UnknownName, match="no method 'gradtokn'; did you mean 'gradtoken'"):
         attribute(vit, x, method="gradtokn")
+
+
+def test_one_method_at_a_time(vit, x):
+    with pytest.raises(BadTarget, match=r"one method, got \['gradtoken'\]; gradtoken.compare takes several"):
+        attribute(vit, x, method=["gradtoken"])
+
+
+def returning(shape):
+    def method(probe):
+        """Ones."""
+        return torch.ones(shape)
+
+    return dataclasses.replace(METHODS["gradtoken"], call=method)
+
+
+@pytest.mark.parametrize("target", [0, [[0, 1]] * 3])
+def test_maps_of_pixels(vit, x, target, monkeypatch):
+    K = () if target == 0 else (2,)
+    monkeypatch.setitem(METHODS, "pixels", returning((3, *(K or (1,)), 16, 16)))
+    assert attribute(vit, x, target, "pixels").shape == (3, *K, 16, 16)
+    monkeypatch.setitem(METHODS, "pixels", returning((3, *(K or (1,)), 4, 4)))
+    with pytest.raises(BadRelevance, match=r"to return relevance of shape \(3, ., 16\) or \(3, ., 16, 16\), got"):
+        attribute(vit, x, target, "pixels")
+
+
+def test_blank_and_broken_maps_of_pixels_are_refused(vit, x, monkeypatch):
+    for value, message in ((0.0, r"\(sample, target\) \[\[1, 0\]\]: every value is zero"), (torch.inf, "not finite")):
+        maps = torch.ones(3, 1, 16, 16)
+        maps[1] = value
+        entry = dataclasses.replace(METHODS["gradtoken"], call=lambda probe, maps=maps: maps)
+        monkeypatch.setitem(METHODS, "pixels", entry)
+        with pytest.raises(BadRelevance, match=message):
+            attribute(vit, x, 0, "pixels")
 
 
 # The model stays as it was -------------------------------------------------------------------------------------------

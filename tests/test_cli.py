@@ -1,8 +1,10 @@
 """The shell, run as a user runs it: files on disk, exit codes, messages."""
 
+import dataclasses
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +14,12 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from gradtoken.batch import parse_value
 from gradtoken.cli import app
+from gradtoken.errors import NoAttention, NoGrid
+from gradtoken.methods import METHODS
 from gradtoken.models.bundled import FOLDER
+from gradtoken.probe import Probe
 
 CAT = FOLDER / "pictures" / "cat.jpg"
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -86,12 +92,22 @@ def test_stdin_and_options(tmp_path):
         (["explain", CAT, "--set", "depth=abc"], "expected depth from 1 to 12"),
         (["explain", CAT, "--set", "heads=3"], "no head integration 3"),
         (["explain", CAT, "--set", "allow_blank=1"], "expected --set NAME=VALUE"),
+        (["explain", CAT, "--set", "gradtokn.depth=1"], "no method among those asked 'gradtokn'; did you mean"),
+        (["explain", CAT, "--set", "raw_attention.depth=1", "--method", "raw_attention"], "no option of raw_attention"),
         (["explain", CAT, "-o", "nowhere/cat.png"], "cannot write"),
         (["explain", CAT, "-o", "y" * 300 + ".png"], "cannot write"),
         (["explain", CAT, "-o", "cat.png", "--format", "svg"], "ask for different files; leave one of them out"),
         (["explain", CAT, "-o", "cat.tiff"], "no file format '.tiff'"),
         (["explain", CAT, "--model", "nothing"], "no model 'nothing'"),
         (["doctor", "--model", "nothing"], "no model 'nothing'"),
+        (["compare", CAT, "--methods", "gradtoken,rolout"], "did you mean 'rollout'"),
+        (["compare", CAT, "--set", "heads=mean", "--heads"], "heads='mean' was given and is varied too"),
+        (["compare", CAT, "--heads", "--depths"], "give one of them"),
+        (["compare", CAT, "--rows", "columns"], "rows 'pictures' or 'classes', got 'columns'"),
+        (["compare", "nowhere.jpg"], "nowhere.jpg"),
+        (["compare", CAT, "-o", "nowhere/cat.png"], "make it first"),
+        (["compare", CAT, "-o", "cat.tiff"], "no file format '.tiff'"),
+        (["methods", "gradtokn"], "did you mean 'gradtoken'"),
     ],
 )
 def test_errors_are_one_line_and_exit_code_1(arguments, message, tmp_path, monkeypatch):
@@ -101,6 +117,23 @@ def test_errors_are_one_line_and_exit_code_1(arguments, message, tmp_path, monke
     assert message in result.output
     assert "Traceback" not in result.output
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["explain", "compare"])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--colours", "jett"], "no colour map 'jett'; did you mean 'jet'"),
+        (["--threshold", "7"], "threshold: expected a share"),
+        (["--set", "dept=2"], "'dept'; did you mean 'depth'"),
+        (["--set", "nothing.depth=2"], "no method among those asked 'nothing'"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_computed(command, arguments, message, monkeypatch):
+    monkeypatch.setattr("gradtoken.models.load.load", None)  # which would be another error
+    result = run(command, CAT, *(["--methods", "gradtoken"] if command == "compare" else []), *arguments)
+    assert result.exit_code == 1, result.output
+    assert message in result.output
 
 
 def test_hostile_names_of_pictures(tmp_path):
@@ -122,8 +155,72 @@ def test_blank_maps_on_request(tmp_path):
     assert np.load(tmp_path / "o.npy").shape == (2, 14, 14)
 
 
+def test_compare(tmp_path):
+    both = ["-t", "cat", "-t", "giraffe", "--methods", "gradtoken, raw_attention"]
+    result = run("compare", CAT, *both, "--set", "gradtoken.depth=2", "-o", tmp_path / "a.json")
+    assert result.exit_code == 0, result.output
+    assert "2 x 2 maps ->" in result.output
+    found = json.loads((tmp_path / "a.json").read_text())["explanations"]
+    assert [(one["name"], one["method"], one["options"], one["class_aware"]) for one in found] == [
+        (name, *rest)
+        for name in ("cat", "giraffe")
+        for rest in (("gradtoken", {"depth": 2}, True), ("raw_attention", {}, False))
+    ]
+    (tmp_path / "bad.jpg").write_text("no picture")
+    result = run("compare", CAT, tmp_path / "bad.jpg", *both, "--shared-scale", "-o", tmp_path / "a.png")
+    assert result.exit_code == 3, result.output
+    assert "bad.jpg: BadPicture" in result.output
+    assert Image.open(tmp_path / "a.png").width > 700
+
+
+@pytest.mark.parametrize(("flag", "columns"), [("--schemes", 5), ("--heads", 3), ("--depths", 12)])
+def test_variants_of_gradtoken(tmp_path, flag, columns):
+    result = run("compare", "-", flag, "-o", tmp_path / "a.html", stdin=CAT.read_bytes())
+    assert result.exit_code == 0, result.output
+    assert f"1 x {columns} maps ->" in result.output
+
+
+def test_a_method_that_refuses_is_listed_at_the_end(tmp_path, monkeypatch):
+    def refuse(probe):
+        raise NoGrid("[b]never[/b]")
+
+    call = dataclasses.replace(METHODS["raw_attention"], call=refuse)
+    monkeypatch.setitem(METHODS, "raw_attention", call)
+    result = run("compare", CAT, "--methods", "gradtoken,raw_attention", "-o", tmp_path / "a.npz")
+    assert result.exit_code == 3, result.output
+    assert "no map of raw_attention: [b]never[/b]" in result.output
+    result = run("compare", CAT, "--methods", "raw_attention", "-o", tmp_path / "b.npz")
+    assert (result.exit_code, "no method gave a map" in result.output) == (1, True)
+
+
+def test_values_of_options():
+    assert [
+        parse_value(text) for text in ("2", "-3", "1.5", "1e-3", ".5", "true", "False", "none", "nan", "1.2.3")
+    ] == [2, -3, 1.5, 1e-3, 0.5, True, False, "none", "nan", "1.2.3"]
+
+
+def test_methods():
+    listed = run("methods").output
+    assert all(name in listed for name in ("raw_attention", "class-aware", "1 F + K short B"))
+    described = run("methods", "gradtoken").output
+    for text in ("10.1016/j.neunet.2024.106837", "--set depth=", "average_matmul", "Class-aware gradient"):
+        assert text in described
+    supported = run("methods", "--model", "bundled").output
+    assert "\N{CHECK MARK}" in supported
+
+
+def test_methods_that_a_model_lacks_something_for(monkeypatch):
+    needy = dataclasses.replace(METHODS["raw_attention"], needs=("last", "wings"))
+    monkeypatch.setitem(METHODS, "raw_attention", needy)
+    monkeypatch.setattr(Probe, "wings", property(wingless), raising=False)
+    assert re.search(r"raw_attention +no +the model has \[no\] wings", run("methods", "--model", "bundled").output)
+
+
+def wingless(probe):
+    raise NoAttention("the model has [no] wings")
+
+
 def test_lists_and_doctor():
-    assert "raw_attention" in run("methods").output
     assert "torchvision:NAME" in run("models").output
     report = run("doctor").output
     assert "14 x 14 patches after 1 prefix tokens" in report

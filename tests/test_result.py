@@ -173,6 +173,7 @@ def test_json_is_plain(tmp_path):
         ("box", [0, 0, 0, 5], "expected box x0, y0, x1, y1"),
         ("predicted", [["cat"]], "not enough values"),
         ("options", [], "expected options to be dict"),
+        ("class_aware", "no", "expected class_aware to be bool, got str"),
         ("relevance", [[float("nan")]], "NaN is not a number that is saved"),
         ("relevance", [[1e300]], "expected finite relevance"),
         ("relevance", [[1], [1, 2]], "is not an explanation"),
@@ -233,6 +234,26 @@ def test_options_of_any_kind_are_written(tmp_path):
     again = Explanation.load(example(options=options).save(tmp_path / "one.json"))
     assert again.options == {"f": "len", "n": 0.5, "t": [1, 2], "a": [0, 1]}
     assert example(options=options).to_dict()["options"] == again.options
+
+
+def test_maps_of_pixels_are_saved_and_drawn_as_others(tmp_path):
+    pixels = np.random.default_rng(0).normal(size=(70, 90)).astype(np.float32)
+    one = example(relevance=pixels, box=(5.0, -2.0, 45.0, 32.0), class_aware=False)
+    for suffix in (".npz", ".json"):
+        again = Explanation.load(one.save(tmp_path / f"a{suffix}"), picture=one.picture)
+        np.testing.assert_array_equal(again.relevance, pixels)
+        assert again.class_aware is False
+        assert again.overlay().tobytes() == one.overlay().tobytes()
+    for suffix in ("png", "html", "npy"):
+        assert one.save(tmp_path / f"a.{suffix}", threshold=0.5).stat().st_size > 100
+    np.testing.assert_allclose(one.heat((7, 9), normalise=False), pixels.reshape(7, 10, 9, 10).mean((1, 3)), atol=1e-5)
+
+
+def test_older_files_do_not_say_whether_a_method_knows_classes(tmp_path):
+    content = json.loads(example().save(tmp_path / "one.json").read_text())
+    del content["explanations"][0]["class_aware"]
+    (tmp_path / "one.json").write_text(json.dumps(content))
+    assert Explanation.load(tmp_path / "one.json").class_aware
 
 
 def test_grey_pictures_and_loaded_ones_are_drawn(tmp_path):

@@ -21,6 +21,11 @@ def texts(sheet):
     return [text.get_text() for text in sheet.texts] + [text.get_text() for ax in sheet.axes for text in ax.texts]
 
 
+def footer(sheet):
+    """The last lines, and some of those above."""
+    return " ".join(text.get_text() for text in reversed(sheet.texts[-9:]))
+
+
 def test_a_figure_says_what_it_shows():
     said = texts(example().figure())
     for text in ("a.jpg", "predicted cat, 75.0 %", "cat", "probability 75.0 %, logit 3.25", "0.0165", "0.494", "0.971"):
@@ -85,6 +90,29 @@ def test_without_picture_or_grid():
         figure([])
 
 
+def test_maps_of_zeros_say_so_instead_of_a_scale():
+    said = texts(example(relevance=np.zeros((3, 5))).figure())
+    assert "zero everywhere" in said
+    assert "1" not in said
+
+
+def test_maps_that_know_no_class_say_so():
+    assert "same for every class" in texts(example(class_aware=False).figure())
+
+
+def test_of_maps_of_pixels_few_are_beyond_the_colours():
+    pixels = np.zeros((100, 100))
+    pixels[0, :40], pixels[5:50] = 1000, 1
+    sheet = example(relevance=pixels).figure()
+    said = texts(sheet)
+    assert {"0", "\N{GREATER-THAN OR EQUAL TO} 1"} <= set(said)
+    assert "up to 0.5 % of pixels beyond each end" in footer(sheet)
+    assert "1000" in texts(example(relevance=pixels).figure(clip=0.0))
+    sparse = np.zeros((100, 100))
+    sparse[0, 0] = 7
+    assert "7" in texts(example(relevance=sparse).figure())
+
+
 def test_masked_views_say_what_is_kept():
     said = texts(example().figure(threshold=0.5))
     assert "kept: relevance ≥ 0.485 (50 % of the maximum)" in said
@@ -143,5 +171,7 @@ def test_words():
         "100.0 %",
     ]
     assert fit("one two three four five", 0.8, 9, lines=2) == ["one two", "three…"]
+    assert fit("onetwothree", 0.75, 9) == ["onetwothr…"]
+    assert fit("onetwothreefourfivesix", 0.75, 9, lines=2) == ["onetwothre", "efourfive…"]
     assert fit("a\nb\x00\ud800", 3, 9) == ["a b��"]
     assert fit("", 3, 9) == [""]

@@ -11,7 +11,7 @@ from gradtoken.comparison import Cell, Column, Comparison, Row
 from gradtoken.draw.figure import rendered
 from gradtoken.draw.table import MOST, WIDE, blocks_of, figure
 from gradtoken.draw.table_html import fragment, page
-from tests.draw.test_figure import texts
+from tests.draw.test_figure import footer, texts
 from tests.draw.test_html import Page
 from tests.test_result import HOSTILE, example
 
@@ -58,16 +58,16 @@ def test_each_map_has_its_own_scale_unless_they_share_one():
     both = Comparison(comparison(["plain"]).columns, (first, Row(*list(vars(second).values())[:-1], (Cell(twice),))))
     alone, shared = texts(figure(both)), texts(figure(both, shared_scale=True))
     assert ("0.971" in alone, "1.94" in alone, "0.971" in shared, shared.count("1.94")) == (True, True, False, 2)
-    assert any("each map on its own scale" in text for text in alone)
-    assert any("one scale for each column" in text for text in shared)
+    assert "each map on its own scale" in footer(figure(both))
+    assert "one scale for each column" in footer(figure(both, shared_scale=True))
 
 
 @pytest.mark.parametrize(
-    ("colours", "legend"), [(None, "red speaks for the class, blue against it, white is zero"), ("jet", "in the middle")]
+    ("colours", "legend"),
+    [(None, "red speaks for the class, blue against it, white is zero"), ("jet", "in the middle")],
 )
 def test_the_legend_says_where_zero_is(colours, legend):
-    footer = figure(comparison(), colours=colours).texts[-9:]
-    assert legend in " ".join(text.get_text() for text in reversed(footer))
+    assert legend in footer(figure(comparison(), colours=colours))
     assert not any("zero is" in text for text in texts(figure(comparison(["plain"]), colours=colours)))
     assert "0" in texts(figure(comparison(["signed"])))
 
@@ -107,7 +107,7 @@ def test_a_very_long_table_is_drawn_smaller(monkeypatch):
 
 
 def test_masked_views_say_what_is_kept():
-    assert any("kept of each map: 50 % of its maximum" in text for text in texts(figure(comparison(), threshold=0.5)))
+    assert "kept of each map: 50 % of its maximum" in footer(figure(comparison(), threshold=0.5))
 
 
 def test_the_page_holds_everything_and_fetches_nothing():

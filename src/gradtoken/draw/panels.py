@@ -53,11 +53,13 @@ def draw_bars(ax: Any, one: "Explanation", scale: Scale) -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def draw_scale(ax: Any, scale: Scale, points: float = SMALL) -> None:
-    """A thin bar of the colours with raw values at its ends and middle. points: font size."""
+def draw_scale(ax: Any, scale: Scale, points: float = SMALL, letters: int = 34) -> None:
+    """A thin bar of the colours with raw values at its ends, and in the middle if so many letters have room."""
     ax.imshow(scale.table()[None], aspect="auto", extent=(0, 1, 0, 1), interpolation="nearest")
     ax.axis("off")
-    for x, text, side in zip((0, 0.5, 1), ticks(scale), ("left", "center", "right"), strict=True):
+    low, middle, high = ticks(scale)
+    middle = middle if len(low + middle + high) <= letters else ""
+    for x, text, side in zip((0, 0.5, 1), (low, middle, high), ("left", "center", "right"), strict=True):
         ax.annotate(text, (x, 0), (0, -2.5), textcoords="offset points", ha=side, va="top", fontsize=points, color=GREY)
 
 

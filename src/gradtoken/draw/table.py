@@ -23,6 +23,7 @@ WIDE, LOW, HIGH = 1.45, 0.55, 1.9  # a panel's width, its smallest and its large
 NAMES = 1.3  # width of the names of the rows
 GAP, MARGIN, BELOW, LINE, TINY_LINE = 0.1, 0.1, 0.24, 0.14, 0.11  # BELOW: the bar of the colours
 TITLE, TINY = 8.0, 6.5  # font sizes in points
+LETTERS = 24  # most letters of the numbers below a bar
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def draw_cell(place: Place, cell: "Cell", among: "Sequence[Explanation]", style:
     if not one.relevance.any():
         place.write("zero everywhere", -TINY_LINE - 0.02, fontsize=TINY, color=GREY)
     elif not style.masks:
-        draw_scale(place.axes(low=-0.07, height=0.045), scale, TINY)
+        draw_scale(place.axes(low=-0.07, height=0.045), scale, TINY, LETTERS)
 
 
 def draw_refusal(place: Place, reason: str) -> None:
@@ -163,7 +164,8 @@ def footer(comparison: "Comparison", style: Style) -> str:
     """The model, and every choice of the display that changes what is seen."""
     maps = comparison.explanations
     parts = [", ".join(dict.fromkeys(one.model for one in maps))]
-    parts += [f"variants of {comparison.columns[0].method}"] if len({c.method for c in comparison.columns}) == 1 else []
+    if len(comparison.columns) > len({column.method for column in comparison.columns}) == 1:
+        parts.append(f"variants of {comparison.columns[0].method}")
     parts += masked(style) if style.masks else coloured(maps, style)
     if any(map(cropped, maps)):
         parts.append("dimmed: not seen by the model")

@@ -20,9 +20,13 @@ def printable(text: str) -> str:
 def fit(text: str, inches: float, points: float, lines: int = 1, letter: float = 0.6) -> list[str]:
     """Lines of this width at this font size, the last one cut with an ellipsis. letter: its mean width in ems."""
     text = printable(text)
-    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text) + 0.6 * sum(c in "MW" for c in text)
     width = letter * points / 72 * (1 + wide / max(len(text), 1))  # of a mean letter, in inches
-    return textwrap.wrap(text, max(8, int(inches / width)), max_lines=lines, placeholder="…") or [""]
+    letters = max(8, int(inches / width))
+    wrapped = textwrap.wrap(text, letters, max_lines=lines, placeholder="…")
+    if wrapped[-1:] == ["…"]:  # a word that is longer than a line
+        wrapped[-1] = textwrap.wrap(text, letters)[len(wrapped) - 1][: letters - 1] + "…"
+    return wrapped or [""]
 
 
 def base_name(source: str) -> str:
