@@ -62,12 +62,11 @@ def test_blocks_add_up(probe):
 
 def test_every_restart_gives_the_same_scores(probe):
     run = probe.plain
-    for name in PLACES:
+    for name in ("x", "middle", "out"):
         for block in (0, -1):
             kept = run.value(name, probe.stream[block])
             scores = probe.score(edits={(name, block): lambda _, kept=kept: kept}, start=(name, block))
-            if name != "features" and name != "branch":  # those are restarted without the stream beside them
-                torch.testing.assert_close(scores, probe.scores, msg=lambda m, name=name: f"{name}: {m}")
+            torch.testing.assert_close(scores, probe.scores, msg=lambda m, name=name: f"{name}: {m}")
 
 
 def test_a_restart_has_a_gradient(probe):
@@ -213,6 +212,48 @@ def test_blocks_of_every_kind_are_found(block):
         torch.testing.assert_close(run.value("x", i), states[i])
     torch.testing.assert_close(run.value("out", 1), stream)
     assert all(map(torch.equal, net.state_dict().values(), before.state_dict().values()))
+
+
+class TwoStreams(Blocks):
+    """The head reads the patches too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x).flatten(2).mT
+        return self.head(torch.cat([x, scaled_branch(self, scaled_branch(self, x, 0), 1)], dim=1).mean(dim=1))
+
+
+def test_a_restart_that_misses_another_stream_is_refused():
+    probe = Probe(TwoStreams(scaled_branch), torch.randn(2, 3, 16, 16), 0)
+    x = probe.plain.value("x", 1)
+    with pytest.raises(NoBlocks, match="something else goes past that block"):
+        probe.score(edits={("x", -1): lambda _: x}, start=("x", -1))
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_as_many_samples_as_tokens(norm_first):
+    """Multi-head attention is given (N, B, C), which has the shape of (B, N, C) here."""
+    torch.manual_seed(0)
+    layers = [
+        nn.TransformerEncoderLayer(16, 2, 32, batch_first=first, norm_first=norm_first) for first in (True, False)
+    ]
+    layers[1].load_state_dict(layers[0].state_dict())
+
+    class Net(nn.Module):
+        def __init__(self, layer: nn.Module) -> None:
+            super().__init__()
+            self.layer, self.head = layer, nn.Linear(16, 5)
+            nn.init.constant_(self.head.weight, 0.1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            batch_first = self.layer.self_attn.batch_first
+            y = self.layer(x + 0) if batch_first else self.layer((x + 0).transpose(0, 1).contiguous()).transpose(0, 1)
+            return self.head(y)[:, 0]
+
+    x = torch.randn(6, 6, 16)
+    two = [Probe(Net(layer).eval(), x, 0) for layer in layers]
+    for name in PLACES:
+        torch.testing.assert_close(two[1].plain.value(name, 0), two[0].plain.value(name, 0), msg=name)
+    torch.testing.assert_close(two[0].plain.value("x", 0), x)
 
 
 def test_a_model_without_residual_connections_is_refused_with_the_count():

@@ -15,6 +15,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from gradtoken.operations import Op
 
+PLACES = ("x", "features", "branch", "middle", "out")
 ADDS: set[Op] = {torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__radd__}
 PROJECTIONS: set[Op] = {F.linear, torch.addmm, Tensor.addmm}
 NORMS: set[Op] = {F.layer_norm, torch.layer_norm, F.rms_norm, torch.rms_norm}
@@ -38,13 +39,16 @@ class Block:
 class Anatomy:
     """The blocks by the number of their attention, and the number of the last block's output.
 
-    overwritten: whether sums are written to the block's input. largest: bytes of the largest result of an operation,
+    shapes: of the tensors with these numbers. overwritten: whether sums are written to the block's input.
+    tokens_first: the places where tokens come before the batch. largest: bytes of the largest result of an operation,
     for the whole batch.
     """
 
     blocks: dict[int, Block]
     end: int | None
+    shapes: dict[int, torch.Size]
     overwritten: bool
+    tokens_first: frozenset[str]
     largest: int
 
 
@@ -62,40 +66,67 @@ class BlockFinder:
     def __init__(self) -> None:
         self.numbers: MutableMapping[Any, int] = WeakIdKeyDictionary()
         self.sources: MutableMapping[Any, int] = WeakIdKeyDictionary()  # the attention whose result it is made of
+        self.origins: MutableMapping[Any, int] = WeakIdKeyDictionary()  # what the last projection before it read
+        self.sites: dict[int, int] = {}  # what the projection to q read, by the site of the attention
         self.features: dict[int, int] = {}
+        self.shapes: dict[int, torch.Size] = {}
+        self.memory: dict[int, int] = {}
         self.blocks: dict[int, Block] = {}
         self.norms: set[int] = set()
-        self.read: int | None = None  # what the last projection read
         self.end: int | None = None  # the last sum on the residual stream
         self.normed: int | None = None  # its norm
         self.overwritten = False
+        self.tokens_first: frozenset[str] = frozenset()
         self.largest = 0
 
-    def attended(self, call: int, Z: Tensor) -> None:
+    def multihead(self, query: Tensor) -> None:
+        """Multi-head attention is given (N, B, C) in any case: a view where the model's own order is another."""
+        own = query.ndim == 3 and query.stride(0) >= query.stride(1)
+        self.tokens_first = frozenset(PLACES if own else ["features"])
+
+    def began(self, site: int, q: Tensor) -> None:
+        """An attention may begin here with q."""
+        if q in self.origins:
+            self.sites[site] = self.origins[q]
+
+    def attended(self, call: int, site: int, Z: Tensor) -> None:
         """Z is the result of this attention."""
         self.sources[Z] = call
-        if self.read is not None:
-            self.features[call] = self.read
+        if site in self.sites:
+            self.features[call] = self.sites[site]
 
-    def made(self, op: Op, number: int, out: Tensor, args: Any) -> None:
-        """Operation `number` made `out` of `args`."""
+    def made(self, op: Op, number: int | None, out: Tensor, args: Any) -> None:
+        """Operation `number` made `out` of `args`; only the first of several results has the number."""
         self.largest = max(self.largest, out.numel() * out.element_size())
         inputs = list(floating(args))
         self.overwritten = self.overwritten or op is Tensor.add_
         if any(x is out for x in inputs) and op is not Tensor.add_:  # an operation that does nothing
             return
         found = [source for x in inputs if (source := self.sources.get(x)) is not None]
-        known = self.numbers.get(inputs[0]) if inputs else None
-        if op in PROJECTIONS and not found:
-            self.read = self.numbers.get(inputs[1 if op is torch.addmm else 0])
-        elif op in NORMS:
+        origin = self.origin(op, inputs)
+        if origin is not None:
+            self.origins[out] = origin
+        if number is not None:
+            self.numbered(op, number, out, inputs)
+        if found and not (op in ADDS and self.end == number) and out not in self.sources:
+            self.sources[out] = max(found)
+
+    def numbered(self, op: Op, number: int, out: Tensor, inputs: list[Tensor]) -> None:
+        """Follow the residual stream through the result with this number."""
+        if op in NORMS:
             self.norms.add(number)
+            known = self.numbers.get(inputs[0])
             self.normed = number if known == self.end and known is not None else self.normed
         if op in ADDS and self.on_stream(number, out, inputs):
             self.end, self.normed = number, None
-        elif found and out not in self.sources:
-            self.sources[out] = max(found)
         self.numbers[out] = number
+        self.shapes[number], self.memory[number] = out.shape, out.data_ptr()
+
+    def origin(self, op: Op, inputs: list[Tensor]) -> int | None:
+        """What the last projection on the way to this operation's result read."""
+        if op in PROJECTIONS:
+            return self.numbers.get(inputs[1 if op is torch.addmm else 0])
+        return next((self.origins[x] for x in inputs if x in self.origins), None)
 
     def on_stream(self, number: int, out: Tensor, inputs: list[Tensor]) -> bool:
         """Whether this sum is on the residual stream: it ends the branch of an attention, or adds to such a sum."""
@@ -125,8 +156,13 @@ class BlockFinder:
     def anatomy(self) -> Anatomy:
         """What was seen; the last block ends after its norm where norms follow the sums."""
         last = self.blocks[max(self.blocks)] if self.blocks else None
-        if last is None:
-            return Anatomy({}, None, self.overwritten, self.largest)
-        norm_last = last.x in self.norms if len(self.blocks) > 1 else last.x == last.features
-        end = self.normed if norm_last and self.normed is not None else self.end
-        return Anatomy(self.blocks, end, self.overwritten, self.largest)
+        end = self.normed if last is not None and self.is_normed(last) and self.normed is not None else self.end
+        wanted = {n for b in self.blocks.values() for n in (b.x, b.features, b.branch, b.middle)} | {end}
+        shapes = {n: shape for n, shape in self.shapes.items() if n in wanted}
+        return Anatomy(self.blocks, end, shapes, self.overwritten, self.tokens_first, self.largest)
+
+    def is_normed(self, last: Block) -> bool:
+        """Whether sums are followed by a norm, which the next block's attention then reads without one of its own."""
+        if len(self.blocks) > 1:
+            return last.x in self.norms
+        return last.x == last.features or self.memory.get(last.x) == self.memory.get(last.features)

@@ -3,17 +3,18 @@
 import contextlib
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from gradtoken.align import aligned
-from gradtoken.anatomy import Anatomy, BlockFinder
+from gradtoken.anatomy import PLACES, Anatomy, BlockFinder
 from gradtoken.attention import Attention
 from gradtoken.errors import NoAttention, NoBlocks
-from gradtoken.inputs import Inputs, apply, batch_of, mapped, own, tensors
+from gradtoken.inputs import Inputs, apply, batch_of, mapped, own, signature, tensors
 from gradtoken.progress import track
 from gradtoken.run import Node, Place, Run, heads_in, tokens_in
 from gradtoken.state import untouched
@@ -23,8 +24,8 @@ from gradtoken.targets import logits_of
 if TYPE_CHECKING:
     from gradtoken.probe import Probe
 
+RESTARTS: WeakKeyDictionary[nn.Module, dict[Any, bool]] = WeakKeyDictionary()
 BUDGET = 2**30  # bytes that the largest results of a micro-batch may take
-PLACES = ("x", "features", "branch", "middle", "out")
 RESULTS = 6  # results of the largest kind alive at once in a forward pass without a graph, at most
 SAVED = 4  # results of the largest kind that a graph keeps for each block
 
@@ -58,13 +59,15 @@ def run(
     rules: a mode under which operations get another gradient. cut: gradients reach each A v on the residual stream
     alone. probability: scores are taken after the softmax over all classes.
     """
+    if start is not None:
+        check_restart(probe, start)
     inputs = own(probe.inputs if inputs is None else inputs)
     copies = batch_of(inputs) // probe.batch
     changes = numbered(probe, {p: e for p, e in (edits or {}).items() if p[0] != "Z"}, copies * probe.batch)
     inputs = edited_leaves(inputs, changes)
     leaves, unseen = floating_leaves(inputs), attentions_before(probe, start)
     tape = Tape(
-        wanted(probe),
+        set(probe.anatomy.shapes),
         edits=changes,
         edits_of_Z={probe.blocks[b] - unseen: e for (name, b), e in (edits or {}).items() if name == "Z"},
         skip=0 if start is None else number_of(probe, start),
@@ -100,6 +103,23 @@ def attentions_before(probe: "Probe", start: Place | None) -> int:
     return number if name in ("x", "features") else number + 1
 
 
+def check_restart(probe: "Probe", start: Place) -> None:
+    """Refuse a place from which the model does not give its scores again: something else goes past it."""
+    known = RESTARTS.setdefault(probe.net, {})
+    key = (signature(probe.inputs), probe.batch, number_of(probe, start))
+    if key not in known:
+        known[key] = True  # for the pass that follows
+        name, block = start
+        x = probe.plain.value(name, probe.stream[block] if block < 0 else block)
+        change = (run(probe, edits={start: lambda _: x}, start=start, graph=False).scores - probe.scores).abs().max()
+        known[key] = bool(change <= torch.finfo(probe.scores.dtype).eps ** 0.5 * probe.scores.abs().max())
+    if not known[key]:
+        raise NoBlocks(
+            f"{type(probe.net).__name__}, computed from the {start[0]!r} of block {start[1]} on, does not give its "
+            "scores again: something else goes past that block; this method needs a single stream of tokens"
+        )
+
+
 def floating_leaves(inputs: Inputs) -> list[Tensor]:
     """The inputs that may have a gradient."""
     return [x for x in tensors(inputs) if x.is_floating_point()]
@@ -126,12 +146,6 @@ def micro_batches(probe: "Probe", count: int, graph: bool = False) -> Iterator[r
         yield range(start, min(start + size, count))
 
 
-def wanted(probe: "Probe") -> set[int]:
-    """Numbers of the tensors that a run keeps."""
-    found = {n for b in probe.anatomy.blocks.values() for n in (b.x, b.features, b.branch, b.middle)}
-    return found | ({probe.anatomy.end} if probe.anatomy.end is not None else set())
-
-
 def number_of(probe: "Probe", place: Place) -> int:
     """The number of the tensor at a place. Raises NoBlocks."""
     name, block = place
@@ -149,16 +163,16 @@ def number_of(probe: "Probe", place: Place) -> int:
 def numbered(probe: "Probe", edits: Mapping[Place, Edit], batch: int) -> dict[int, Edit]:
     """Edits of (B, N, C) by the number of the tensor, as edits of what the model made."""
 
-    def edited(edit: Edit, raw: Tensor, *, count: int) -> Tensor:
-        view = tokens_in(raw, batch, count)
+    def edited(edit: Edit, raw: Tensor, *, name: str, count: int) -> Tensor:
+        view = tokens_in(raw.shape, batch, count, name in probe.anatomy.tokens_first)
         if view is None:
             raise NoBlocks(f"expected the tokens of a block as ({batch}, {count}, C), got {tuple(raw.shape)}")
-        return view.back(edit(view.read(raw)))
+        return view.back(edit(view.read(raw)).to(raw.dtype))
 
     found: dict[int, Edit] = {}
     for (name, block), edit in edits.items():
         count = probe.attention[probe.stream[block] if block < 0 else block].shape[2]
-        found[number_of(probe, (name, block))] = partial(edited, edit, count=count)
+        found[number_of(probe, (name, block))] = partial(edited, edit, name=name, count=count)
     return found
 
 
@@ -167,14 +181,17 @@ def nodes_of(
 ) -> dict[Place, Node]:
     """Every place of a run."""
     nodes: dict[Place, Node] = {}
+    first = probe.anatomy.tokens_first
     kept = {**tape.kept, **{-1 - i: x for i, x in enumerate(leaves)}}
     for block, (number, a) in enumerate(zip(probe.blocks, attention, strict=True)):
         for name, raw in (("v", tape.v[number]), ("Z", tape.Z[number])):
             nodes[name, block] = Node(raw, heads_in(raw, batch, a.shape[1]).read)
         for name in PLACES if block in probe.followed else ():
             raw_tokens = kept.get(number_of(probe, (name, block)))
-            view = None if raw_tokens is None else tokens_in(raw_tokens, batch, a.shape[2])
-            if raw_tokens is not None and view is not None:
+            if (
+                raw_tokens is not None
+                and (view := tokens_in(raw_tokens.shape, batch, a.shape[2], name in first)) is not None
+            ):
                 nodes[name, block] = Node(raw_tokens, view.read)
     if leaves:
         nodes["input", 0] = Node(leaves[0], lambda x: x)

@@ -19,7 +19,7 @@ from gradtoken.errors import NoAttention, NoBlocks, NoGrid
 from gradtoken.inputs import Inputs, batch_of, call, picture_of, signature, tensors, with_picture
 from gradtoken.look import look, sequence
 from gradtoken.record import Freed, Recorder, Unread
-from gradtoken.run import Run
+from gradtoken.run import Run, tokens_in
 from gradtoken.state import original, untouched
 from gradtoken.targets import Chosen, Target, read
 from gradtoken.tokens import Layout
@@ -199,10 +199,16 @@ class Probe:
             facts[key] = passes.find_anatomy(self)
         return facts[key]
 
-    @property
+    @cached_property
     def followed(self) -> list[int]:
-        """Which of `blocks` have a residual connection that was found."""
-        return [i for i, number in enumerate(self.blocks) if number in self.anatomy.blocks and self.anatomy.end]
+        """Which of `blocks` have a residual connection that was found, past an attention over all their tokens."""
+        blocks, shapes = self.anatomy.blocks, self.anatomy.shapes
+
+        def is_whole(i: int, number: int) -> bool:
+            places = [n for n in (blocks[number].x, blocks[number].features, blocks[number].middle) if n >= 0]
+            return all(tokens_in(shapes[n], self.batch, self.attention[i].shape[2]) is not None for n in places)
+
+        return [i for i, number in enumerate(self.blocks) if number in blocks and is_whole(i, number)]
 
     @property
     def missing_blocks(self) -> str:
@@ -218,7 +224,7 @@ class Probe:
     @property
     def stream(self) -> list[int]:
         """Which of `blocks` have a residual connection: all but an attention pooling. Raises NoBlocks for none."""
-        if not self.followed:
+        if not self.followed or self.anatomy.end is None:
             raise NoBlocks(self.missing_blocks)
         return self.followed
 

@@ -115,15 +115,26 @@ def heads_in(raw: Tensor, batch: int, heads: int) -> View:
     return View(read, lambda x: x.reshape(raw.shape))
 
 
-def tokens_in(raw: Tensor, batch: int, count: int) -> View | None:
-    """(B, N, C): batch or tokens first, tokens on a grid, or all in one row."""
-    first = tuple(raw.shape[:2])
-    if raw.ndim == 3 and first == (batch, count):
-        return View(lambda x: x, lambda x: x)
-    if raw.ndim == 3 and first == (count, batch):
-        return View(lambda x: x.transpose(0, 1), lambda x: x.transpose(0, 1))
-    if raw.ndim == 4 and len(raw) == batch and raw.shape[1] * raw.shape[2] == count:
-        return View(lambda x: x.flatten(1, 2), lambda x: x.reshape(batch, *raw.shape[1:3], -1))
-    if raw.ndim == 2 and len(raw) == batch * count:
-        return View(lambda x: x.reshape(batch, count, -1), lambda x: x.flatten(0, 1))
+def tokens_in(shape: torch.Size, batch: int, count: int, tokens_first: bool = False) -> View | None:
+    """(B, N, C): batch or tokens first, tokens on a grid, or all in one row.
+
+    tokens_first decides where there are as many tokens as samples.
+    """
+    orders = {(batch, count): False, (count, batch): True}
+    if batch == count:
+        orders = {(batch, count): tokens_first}
+    if len(shape) == 3 and shape[:2] in orders:
+        return View(swapped, swapped) if orders[shape[:2]] else View(same, same)
+    if len(shape) == 4 and shape[0] == batch and shape[1] * shape[2] == count:
+        return View(lambda x: x.flatten(1, 2), lambda x: x.reshape(batch, *shape[1:3], -1))
+    if len(shape) == 2 and shape[0] == batch * count:
+        return View(lambda x: x.reshape(batch, count, -1), lambda x: x.reshape(batch * count, -1))
     return None
+
+
+def same(x: Tensor) -> Tensor:
+    return x
+
+
+def swapped(x: Tensor) -> Tensor:
+    return x.transpose(0, 1)

@@ -52,13 +52,15 @@ class Tape(Recorder):
         self.Z: list[Tensor] = []
 
     def __torch_function__(self, op: Op, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if self.finder is not None and op is F.multi_head_attention_forward:
+            self.finder.multihead(args[0])
         attended = len(self.Z)
         if self.number + 1 < self.skip and op not in NESTED:
             out = zeros_of(op, args, kwargs or {}) if op in EXPENSIVE else op(*args, **(kwargs or {}))
         else:
             out = super().__torch_function__(op, types, args, kwargs)
         if self.finder is not None and len(self.Z) > attended and op not in NESTED:
-            self.finder.attended(attended, out)
+            self.finder.attended(attended, self.calls[-1].site, out)
         return self.note(op, out, (*args, *(kwargs or {}).values()))
 
     def note(self, op: Op, out: Any, args: Any) -> Any:
@@ -70,17 +72,19 @@ class Tape(Recorder):
         if op is F.embedding and torch.is_grad_enabled() and not out.requires_grad:
             out.requires_grad_()
         if self.finder is not None:
-            for result in results:
-                self.finder.made(op, self.number, result, args)
-        if isinstance(out, Tensor):
-            out = self.edits.get(self.number, same)(out)
-            if self.number in self.wanted:
-                self.kept[self.number] = out
-                return out.clone() if self.overwritten else out
-        return out
+            for i, result in enumerate(results):
+                self.finder.made(op, self.number if i == 0 else None, result, args)
+        if self.number not in self.wanted:
+            return out
+        kept = self.edits.get(self.number, same)(results[0])
+        self.kept[self.number] = kept
+        given = kept.clone() if self.overwritten else kept
+        return given if isinstance(out, Tensor) else type(out)((given, *out[1:]))
 
     def begin(self, q: Tensor) -> Tensor:
         self.segments.append([])
+        if self.finder is not None:
+            self.finder.began(self.site, q)
         return q
 
     def finish(self, v: Tensor, Z: Tensor) -> Tensor:
@@ -98,11 +102,11 @@ def same(x: Tensor) -> Tensor:
 
 
 def zeros_of(op: Op, args: Any, kwargs: Any) -> Any:
-    """What an operation would give, as zeros that take no memory."""
+    """What an operation would give, as zeros."""
     like = next(floating((*args, *kwargs.values())))
 
     def meta(x: Any) -> Any:
         return x.to("meta") if isinstance(x, Tensor) else x
 
     out = op(*map(meta, args), **{name: meta(x) for name, x in kwargs.items()})
-    return like.new_zeros(()).expand(out.shape)
+    return like.new_zeros(out.shape)

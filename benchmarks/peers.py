@@ -1,0 +1,189 @@
+"""The same explanation from other packages, beside ours: seconds in turn, and how far the maps differ.
+
+    pip install grad-cam captum torchcam lxt zennit        # the peers, in an environment of their own
+    python -m benchmarks.peers [--nets tiny base] [--batches 1 8] [--page]
+
+Results go to `benchmarks/results/peers.json`; `--page` writes them as a table for `docs/costs.md`. Random weights.
+"""
+
+import argparse
+import contextlib
+import importlib.metadata
+import json
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.cost import network, picture, seconds
+from benchmarks.methods import NAMES, NETS
+from benchmarks.page import table
+from gradtoken import attribute
+from gradtoken.models._torchvision import ensure_torchvision
+
+RESULTS = Path("benchmarks/results/peers.json")
+Explain = Callable[[Tensor], Any]
+TARGET = 0
+
+
+def torchvision_network(name: str) -> nn.Module:
+    """A torchvision ViT of the same size, weights random but not zero at the head."""
+    ensure_torchvision()
+    from torchvision.models import VisionTransformer
+
+    torch.manual_seed(0)
+    width, heads = {"tiny": (192, 3), "base": (768, 12)}[name]
+    net = VisionTransformer(224, 16, 12, heads, hidden_dim=width, mlp_dim=4 * width)
+    nn.init.normal_(net.heads[0].weight, std=0.02)
+    return net.eval()
+
+
+# Peers: each yields what explains a batch, and undoes what it did to the model ----------------------------------------
+
+
+@contextlib.contextmanager
+def grad_cam(net: nn.Module) -> Iterator[Explain]:
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    def grid(x: Tensor) -> Tensor:
+        return x[:, 1:].mT.unflatten(2, (14, 14))
+
+    with GradCAM(model=net, target_layers=[net.blocks[-1].norm1], reshape_transform=grid) as cam:
+        yield lambda x: torch.from_numpy(cam(x, targets=[ClassifierOutputTarget(TARGET)] * len(x)))
+
+
+@contextlib.contextmanager
+def captum(name: str, net: nn.Module, **options: Any) -> Iterator[Explain]:
+    from captum import attr
+
+    method = getattr(attr, name)(net)
+    yield lambda x: method.attribute(x.requires_grad_(name != "Occlusion"), target=TARGET, **options).sum(dim=1)
+
+
+@contextlib.contextmanager
+def torchcam_legrad(net: nn.Module) -> Iterator[Explain]:
+    from torchcam.methods import LeGrad
+
+    with LeGrad(net, list(net.encoder.layers)[-2:]) as cam:
+
+        def explain(x: Tensor) -> Tensor:
+            scores = net(x)
+            maps: list[Tensor] = cam([TARGET] * len(x), scores, normalized=False)
+            return torch.stack(maps).sum(dim=0)
+
+        yield explain
+
+
+@contextlib.contextmanager
+def lxt_cp_lrp(net: nn.Module) -> Iterator[Explain]:
+    """Patches torchvision for the rest of the process."""
+    from lxt.efficient import monkey_patch
+    from lxt.efficient.models.vit_torch import cp_LRP
+    from torchvision.models import vision_transformer
+
+    monkey_patch(vision_transformer, cp_LRP)
+
+    def explain(x: Tensor) -> Tensor:
+        x = x.requires_grad_()
+        (g,) = torch.autograd.grad(net(x)[:, TARGET].sum(), x)
+        return (x * g).sum(dim=1).detach()
+
+    yield explain
+
+
+def occlusion(net: nn.Module) -> contextlib.AbstractContextManager[Explain]:
+    return captum("Occlusion", net, sliding_window_shapes=(3, 16, 16), strides=(3, 16, 16), perturbations_per_eval=8)
+
+
+PEERS: dict[str, tuple[str, str, Callable[[nn.Module], Any], Callable[[str], nn.Module], dict[str, Any]]] = {
+    "gradcam_features": ("grad-cam", "GradCAM", grad_cam, lambda name: network(NETS[name], 224), {}),
+    "input_x_gradient": (
+        "captum", "InputXGradient", partial(captum, "InputXGradient"), lambda name: network(NETS[name], 224), {},
+    ),
+    "integrated_gradients": (
+        "captum",
+        "IntegratedGradients, 10 steps",
+        partial(captum, "IntegratedGradients", n_steps=10),
+        lambda name: network(NETS[name], 224),
+        {"steps": 10},
+    ),
+    "occlusion": ("captum", "Occlusion", occlusion, lambda name: network(NETS[name], 224), {}),
+    "legrad": ("torchcam", "LeGrad", torchcam_legrad, torchvision_network, {}),
+    "cp_lrp": ("lxt", "CP-LRP", lxt_cp_lrp, torchvision_network, {}),
+}  # fmt: skip
+
+
+def compare(method: str, name: str, batch: int, repeats: int) -> dict[str, Any]:
+    """Seconds of both in turn, and how our map and theirs correlate at the coarser resolution."""
+    package, title, peer, build, options = PEERS[method]
+    net, x = build(name), picture(224, batch)
+    ours = partial(attribute, net, x, TARGET, method, allow_blank=True, **options)
+    mine = ours()
+    pairs = []
+    with peer(net) as explain:
+        theirs = explain(x.clone())
+        for _ in range(repeats):
+            pairs.append((seconds(lambda: explain(x.clone())), seconds(ours)))
+    return {
+        "method": method,
+        "package": f"{package} {importlib.metadata.version(package)}",
+        "theirs": title,
+        "net": name,
+        "batch": batch,
+        "seconds theirs": statistics.median(a for a, _ in pairs),
+        "seconds ours": statistics.median(b for _, b in pairs),
+        "ratio": statistics.median(b / a for a, b in pairs),
+        "correlation": correlation(mine, theirs),
+    }
+
+
+def correlation(a: Tensor, b: Tensor) -> float:
+    """Pearson's, of two maps brought to the size of the smaller."""
+    size = min(tuple(a.shape[-2:]), tuple(b.shape[-2:]))
+    a, b = (F.adaptive_avg_pool2d(m.detach().float(), size).flatten() for m in (a, b))
+    return float(torch.corrcoef(torch.stack([a, b]))[0, 1])
+
+
+def measure(nets: list[str], batches: list[int], repeats: int) -> None:
+    rows = []
+    for method in PEERS:
+        for name in nets:
+            for batch in batches:
+                rows.append(compare(method, name, batch, repeats))
+                print(rows[-1], flush=True)
+    facts = {"torch": torch.__version__, "date": time.strftime("%Y-%m-%d")}
+    RESULTS.write_text(json.dumps({"rows": rows, **facts}, indent=1) + "\n")
+
+
+def section(results: dict[str, Any]) -> str:
+    """Markdown of all rows."""
+    head = ["method", "peer", "network", "batch", "ours / theirs, seconds", "correlation of the maps"]
+    lines = [
+        [f"`{r['method']}`", f"{r['package']}: {r['theirs']}", NAMES[r["net"]], r["batch"]]
+        + [f"{r['ratio']:.2f}", f"{r['correlation']:.4f}"]
+        for r in results["rows"]
+    ]
+    return table(head, lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Other packages' explanations beside ours.")
+    parser.add_argument("--nets", nargs="*", choices=NETS, default=list(NETS))
+    parser.add_argument("--batches", nargs="*", type=int, default=[1, 8])
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    measure(options.nets, options.batches, options.repeats)
+
+
+if __name__ == "__main__":
+    main()
