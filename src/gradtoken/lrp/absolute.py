@@ -11,7 +11,7 @@ too. A backward pass with create_graph=True is such a pass inside another: it ca
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradtoken.lrp.backward import Hand, pull
 from gradtoken.lrp.names import RSUB, SUB, Op
@@ -90,7 +90,8 @@ def added(op: Op, a: Any, b: Any, *, alpha: float = 1) -> Tensor:
         return [unit((x * next(by_term)).detach()) if x.requires_grad else None for x in terms]
 
     options = {} if alpha == 1 else {"alpha": alpha}
-    kind = Hand if all(x.requires_grad for x in terms) else Position
+    constant = any(isinstance(x, nn.Parameter) or not x.requires_grad for x in terms)
+    kind = Position if constant else Hand
     return kind.of(lambda *_: op(a, b, **options), shares, *terms)
 
 
@@ -110,7 +111,8 @@ def multiplied(op: Op, a: Any, b: Any, **kwargs: Any) -> Tensor:
     tensors = [x for x in (a, b) if isinstance(x, Tensor) and x.requires_grad]
     if len(tensors) == 2:
         return absolute(op, a, b)
-    return scaled(lambda x: op(x, b, **kwargs) if tensors[0] is a else op(a, x, **kwargs), tensors[0])
+    run = (lambda x: op(x, b, **kwargs)) if tensors[0] is a else (lambda x: op(a, x, **kwargs))
+    return scaled(run, tensors[0])
 
 
 def scaled(op: Op, x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gradtoken.lrp.backward import Hand, pull
-from gradtoken.lrp.names import SQUARE, Op
+from gradtoken.lrp.names import Op
 
 EPS = 1e-10
 NEAR = 1e-6  # an activation's slope is its limit nearer to zero than this
@@ -78,12 +78,6 @@ def slope(factor: Callable[[Tensor, Tensor], Tensor], op: Op, x: Tensor, *args: 
         return y
 
     return Hand.of(run, lambda g, x: (g * factor(x, run(x)),), x)
-
-
-def power(op: Op, x: Tensor, exponent: float = 2, **kwargs: Any) -> Tensor:
-    """An activation, or with a negative exponent a norm."""
-    args = () if op in SQUARE else (exponent,)
-    return constant(op, x, *args, **kwargs) if exponent < 0 else identity(op, x, *args, **kwargs)
 
 
 # Projections ----------------------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ POW = (*named("pow", "__pow__"), *SQUARE)
 SOFTMAX = named("softmax")
 LAYER_NORM = named("layer_norm")
 RMS_NORM = named("rms_norm")
+BATCH_NORM: tuple[Op, ...] = (F.batch_norm,)
 NORMALIZE: tuple[Op, ...] = (F.normalize,)
 DROPOUT = named("dropout", "dropout1d", "dropout2d", "alpha_dropout", "feature_dropout")
 ATTENTION: tuple[Op, ...] = (F.scaled_dot_product_attention,)
@@ -51,7 +52,7 @@ STRUCTURAL = (
     *named("chunk", "split", "tensor_split", "unbind", "cat", "concat", "concatenate", "stack", "hstack", "vstack"),
     *named("narrow", "select", "index_select", "gather", "take_along_dim", "masked_fill", "where", "tril", "triu"),
     *named("to", "float", "double", "half", "bfloat16", "type", "type_as", "cpu", "cuda", "pixel_unshuffle"),
-    *(Tensor.T.__get__, Tensor.mT.__get__),  # type: ignore[attr-defined]
+    *(Tensor.T.__get__, Tensor.mT.__get__, Tensor.__setitem__),  # type: ignore[attr-defined]
 )
 PRODUCTS = frozenset((*MATMUL, *MUL, *DIV, *ATTENTION))  # where it matters how many operands carry relevance
 IN_PLACE: dict[Op, Op] = {

@@ -16,8 +16,9 @@ def layer_norm(
 ) -> Tensor:
     """(x - mean) / std w + b with std as a constant; the mean is none."""
     over = tuple(range(-len(shape), 0))
-    d = x - x.mean(over, keepdim=True)
-    return affine(d * (d.square().mean(over, keepdim=True) + eps).rsqrt().detach(), weight, bias)
+    y = wide(x)
+    d = y - y.mean(over, keepdim=True)
+    return affine(x, d * (d.square().mean(over, keepdim=True) + eps).rsqrt().detach(), weight, bias)
 
 
 def frozen_layer_norm(
@@ -30,23 +31,30 @@ def frozen_layer_norm(
 ) -> Tensor:
     """(x - mean) / std w + b with mean and std as constants."""
     over = tuple(range(-len(shape), 0))
-    d = x - x.mean(over, keepdim=True).detach()
-    return affine(d * (d.square().mean(over, keepdim=True) + eps).rsqrt().detach(), weight, bias)
+    y = wide(x)
+    d = y - y.mean(over, keepdim=True).detach()
+    return affine(x, d * (d.square().mean(over, keepdim=True) + eps).rsqrt().detach(), weight, bias)
 
 
 def rms_norm(x: Tensor, shape: tuple[int, ...], weight: Tensor | None = None, eps: float | None = None) -> Tensor:
     """X / rms(x) w with the root mean square as a constant."""
     over = tuple(range(-len(shape), 0))
     eps = torch.finfo(x.dtype).eps if eps is None else eps
-    return affine(x * (x.square().mean(over, keepdim=True) + eps).rsqrt().detach(), weight, None)
+    y = wide(x)
+    return affine(x, y * (y.square().mean(over, keepdim=True) + eps).rsqrt().detach(), weight, None)
 
 
-def affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+def wide(x: Tensor) -> Tensor:
+    """X in at least float32: squares leave the range of half precision."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def affine(like: Tensor, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     x = x if weight is None else x * weight
-    return x if bias is None else x + bias
+    return (x if bias is None else x + bias).to(like.dtype)
 
 
-def unit(x: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
+def unit(x: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, **_: None) -> Tensor:
     """X / |x| with the norm as a constant."""
     y: Tensor = x / x.norm(p, dim, keepdim=True).clamp(min=eps).detach()
     return y

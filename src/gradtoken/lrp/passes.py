@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from gradtoken.attention import working_dtype
 from gradtoken.errors import BadModel
 from gradtoken.inputs import mapped
 from gradtoken.lrp.propagate import Preset, Rules
@@ -17,12 +18,12 @@ from gradtoken.run import Run
 
 
 class Lent(nn.Module):
-    """A model with other weights for the time of each call: its own without gradients, converted where dtype is given.
+    """A model with other weights for the time of each call: its own without gradients, in this precision or better.
 
     The module is neither copied nor changed.
     """
 
-    def __init__(self, net: nn.Module, dtype: torch.dtype | None) -> None:
+    def __init__(self, net: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
         self.net = net
         tensors = (*net.named_parameters(), *net.named_buffers())
@@ -32,14 +33,18 @@ class Lent(nn.Module):
         return functional_call(self.net, self.weights, args, kwargs)
 
 
-def converted(x: Any, dtype: torch.dtype | None) -> Any:
-    """A floating tensor in this dtype."""
-    return x.to(dtype or x.dtype) if isinstance(x, Tensor) and x.is_floating_point() else x
+def converted(x: Any, dtype: torch.dtype) -> Any:
+    """A floating tensor in this precision or better."""
+    floating = isinstance(x, Tensor) and x.is_floating_point()
+    return x.to(torch.promote_types(x.dtype, dtype)) if floating else x
 
 
 def propagate(probe: Probe, preset: Preset, *, precise: bool = False, chosen: Any = None) -> Run:
-    """One forward pass under a preset. precise: in float64. chosen: other scores of the output than the targets'."""
-    dtype = torch.float64 if precise else None
+    """One forward pass under a preset, in the model's precision or, as half precision has no 1e-9, in float32.
+
+    precise: in float64. chosen: other scores of the output than the targets'.
+    """
+    dtype = torch.float64 if precise else torch.float32
     under = copy.copy(probe)
     assert under.anatomy, "learnt from the model itself"
     under.net, under.chosen = Lent(probe.net, dtype), chosen or probe.chosen
@@ -64,7 +69,7 @@ def check(probe: Probe, run: Run) -> None:
 def read(probe: Probe, R: Tensor) -> Tensor:
     """Relevance of the input, summed over its channels: (B, K, C, H, W) to pixels, (B, K, N, C) to content tokens."""
     R = R.sum(dim=2) if probe.picture is not None else content(probe, R.sum(dim=3))
-    return R.to(probe.dq.dtype)
+    return R.to(working_dtype(probe.scores))
 
 
 def of_attention(run: Run, block: int, start: int = 0, stop: int | None = None) -> Tensor:

@@ -38,6 +38,20 @@ def taken(rule: Rule, op: Op, x: Tensor, index: Any) -> Any:
     return (rule if token and x.ndim == 3 else plain)(op, x, index)
 
 
+def raised(rule: Rule, op: Op, x: Tensor, exponent: float = 2, **kwargs: Any) -> Any:
+    """A power is an activation, or with a negative exponent a norm."""
+    if op in names.SQUARE:
+        return rule(op, x, **kwargs)
+    return (modified.constant if exponent < 0 else rule)(op, x, exponent, **kwargs)
+
+
+def fixed(rule: Rule, op: Op, x: Tensor, mean: Tensor | None, *args: Any, **kwargs: Any) -> Any:
+    """Batch norm with the statistics of the training set, an affine map."""
+    if mean is None or kwargs.get("training") or True in args[3:4]:
+        raise NoRule("no relevance rule for torch.nn.functional.batch_norm over the batch itself, which mixes samples")
+    return rule(op, x, mean, *args, **kwargs)
+
+
 # Operations written with others ---------------------------------------------------------------------------------------
 
 
@@ -90,7 +104,8 @@ GRADIENT: dict[Op, Rule | Open] = {
     **rows(instead(plain, norms.rms_norm), names.RMS_NORM),
     **rows(instead(plain, norms.unit), names.NORMALIZE),
     **rows(modified.identity, names.ELEMENTWISE),
-    **rows(modified.power, names.POW),
+    **rows(partial(raised, modified.identity), names.POW),
+    **rows(partial(fixed, plain), names.BATCH_NORM),
 }
 
 ATTN_LRP: Preset = {
@@ -133,7 +148,9 @@ def chefer(share: Rule, *, balance: bool) -> Preset:
         **rows(partial(relevance.added, balance=balance), names.ADD, names.SUB, names.RSUB),
         **rows(relevance.multiplied, names.MUL),
         **rows(partial(divided, relevance.multiplied), names.DIV),
-        **rows(relevance.passed, names.NEGATION, names.ELEMENTWISE, names.POW),
+        **rows(relevance.passed, names.NEGATION, names.ELEMENTWISE),
+        **rows(partial(raised, relevance.passed), names.POW),
+        **rows(partial(fixed, relevance.passed), names.BATCH_NORM),
         **rows(instead(relevance.passed, norms.softmax), names.SOFTMAX),
         **rows(relevance.passed, names.LAYER_NORM, names.RMS_NORM, names.NORMALIZE),
         **rows(relevance.linear_map, names.POOLINGS),
@@ -158,7 +175,8 @@ def rule_set(name: str) -> Preset:
 ABS_LRP: Preset = {
     **BASE,
     **rows(absolute.absolute, names.LINEAR, names.CONVOLUTIONS, names.MATMUL, names.POOLINGS),
-    **rows(absolute.absolute, names.ELEMENTWISE, names.POW),
+    **rows(absolute.absolute, names.ELEMENTWISE),
+    **rows(partial(raised, absolute.absolute), names.POW),
     **rows(absolute.added, names.ADD, names.SUB, names.RSUB),
     **rows(absolute.multiplied, names.MUL),
     **rows(partial(divided, absolute.multiplied), names.DIV),
