@@ -99,7 +99,7 @@ def attentions_before(probe: "Probe", start: Place | None) -> int:
     if start is None:
         return 0
     name, block = start
-    number = probe.blocks[probe.stream[block] if block < 0 else block]
+    number: int = probe.blocks[probe.stream[block] if block < 0 else block]
     return number if name in ("x", "features") else number + 1
 
 
