@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from gradtoken.errors import NoBlocks
 from gradtoken.inputs import repeated
 from gradtoken.methods import METHODS
 from gradtoken.passes import micro_batches
@@ -11,7 +12,7 @@ from gradtoken.probe import Probe
 
 @METHODS.add(
     paper="https://arxiv.org/abs/2310.02588",
-    formula="R_p = y(G_p * X), X the tokens entering the last block, G_p a kernel around patch p",
+    formula="R_p = y(G_p * X), X the tokens entering the last block, G_p a kernel at patch p",
     cost="1 F + S F of the last block",
     needs=("grid", "stream"),
     differs="the paper masks X; openvino_xai masks X on the skip path and LayerNorm(X) on the branch, as here, and "
@@ -42,12 +43,20 @@ def near(n: int) -> Tensor:
     return (2 * torch.eye(n, dtype=torch.float64) + one.diag(1) + one.diag(-1)) / 4
 
 
+def patch_blocks(probe: Probe) -> list[int]:
+    """Blocks that carry the patches past their attention: neither pooling nor class attention. Raises NoBlocks."""
+    found = [block for block in probe.stream if probe.attention[block].shape[2] >= probe.layout.count]
+    if not found:
+        raise NoBlocks(probe.missing_blocks)
+    return found
+
+
 def masked_scores(probe: Probe, G: Tensor, prefix: float = 1.0) -> Tensor:
     """Scores with the patches entering the last block multiplied by each mask, and other tokens by `prefix`.
 
     (P, S) -> (B, K, P)
     """
-    block = probe.stream[-1]
+    block = patch_blocks(probe)[-1]
     plain = probe.run(graph=False)
     X, normed = (plain.value(name, block) for name in ("x", "features"))
     masks = G.new_full((len(G), X.shape[1]), prefix)

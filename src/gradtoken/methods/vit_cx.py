@@ -8,6 +8,7 @@ from torch import Generator, Tensor
 from gradtoken.errors import MissingExtra
 from gradtoken.methods import METHODS
 from gradtoken.methods.random import seeded
+from gradtoken.methods.reciprocam import patch_blocks
 from gradtoken.passes import micro_batches
 from gradtoken.probe import Probe
 
@@ -35,7 +36,8 @@ def vit_cx(probe: Probe, *, noise: float = 0.0, threshold: float = 0.1, generato
     """
     plain = probe.run(graph=False, probability=True)
     masks = [
-        region_masks(probe, maps, threshold) for maps in feature_maps(probe, plain.value("features", probe.stream[-1]))
+        region_masks(probe, maps, threshold)
+        for maps in feature_maps(probe, plain.value("features", patch_blocks(probe)[-1]))
     ]
     m = torch.tensor([max(1, len(M)) for M in masks]).to(probe.dq)[:, None, None, None]
     padded = torch.nn.utils.rnn.pad_sequence(masks).to(probe.dq)  # (m, B, rows, columns): zeros add nothing
