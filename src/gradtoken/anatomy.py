@@ -81,8 +81,8 @@ class BlockFinder:
 
     def multihead(self, query: Tensor) -> None:
         """Multi-head attention is given (N, B, C) in any case: a view where the model's own order is another."""
-        own = query.ndim == 3 and query.stride(0) >= query.stride(1)
-        self.tokens_first = frozenset(PLACES if own else ["features"])
+        if query.ndim == 3 and query.stride(0) >= query.stride(1):
+            self.tokens_first = frozenset(PLACES) - {"features"}
 
     def began(self, site: int, q: Tensor) -> None:
         """An attention may begin here with q."""

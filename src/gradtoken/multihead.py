@@ -58,18 +58,19 @@ def multi_head_attention(
     single = query.ndim == 2
     if single:
         query, key, value = (x[:, None] for x in (query, key, value))
-    N, B, C = query.shape
+    query, key, value = (x.transpose(0, 1) for x in (query, key, value))  # samples first, as everywhere else
+    B, N, C = query.shape
     stacked = None if in_proj_weight is None else in_proj_weight.chunk(3)
     weights = stacked or (q_proj_weight, k_proj_weight, v_proj_weight)
     biases = (None, None, None) if in_proj_bias is None else in_proj_bias.chunk(3)
     q, k, v = (
-        F.linear(x, w, b).reshape(len(x), B, num_heads, -1).permute(1, 2, 0, 3)  # (B, H, N, D)
+        F.linear(x, w, b).reshape(B, x.shape[1], num_heads, -1).transpose(1, 2)  # (B, H, N, D)
         for x, w, b in zip((query, key, value), weights, biases, strict=True)
         if w is not None
     )
     mask = merged_mask(attn_mask, key_padding_mask, B, q)
     Z = F.scaled_dot_product_attention(q, k, v, mask, dropout_p if training else 0.0)
-    out = F.linear(Z.permute(2, 0, 1, 3).reshape(N, B, C), out_proj_weight, out_proj_bias)
+    out = F.linear(Z.transpose(1, 2).reshape(B, N, C), out_proj_weight, out_proj_bias).transpose(0, 1)
     A = open_weights(q, k, mask, average_attn_weights) if need_weights else None
     if single:
         out, A = out[:, 0], None if A is None else A[0]

@@ -41,6 +41,7 @@ def find_anatomy(probe: "Probe") -> Anatomy:
     return finder.anatomy
 
 
+@torch.inference_mode(False)
 def run(
     probe: "Probe",
     *,

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from gradtoken.errors import UnknownName
 
 
@@ -34,7 +36,7 @@ class Entry:
         for name in options:
             if name not in known:
                 raise UnknownName.among(f"option of {self.name}", name, known)
-        return functools.partial(self.call, **options)
+        return torch.inference_mode(False)(functools.partial(self.call, **options))
 
 
 class Registry(dict[str, Entry]):
