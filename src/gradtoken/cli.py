@@ -147,7 +147,8 @@ def compare(  # noqa: PLR0913
         request = {"target": target, "method": names, "vary": vary, "rows": rows, "allow_blank": allow_blank}
         comparison, failed = compare_all(files, loaded_model(model, weights, labels, device), request | options)
         comparison.save(output, **style)
-    out.print(printable(f"{len(comparison.rows)} x {len(comparison.columns)} maps -> {output}"), markup=False)
+    written = printable(f"{len(comparison.rows)} x {len(comparison.columns)} maps -> {output}")
+    out.print(written, markup=False, highlight=False)
     for title, reason in comparison.refusals:
         err.print(printable(f"no map of {title}: {reason}"), style="yellow", markup=False, highlight=False)
     if failed + missing or (comparison.refusals and names != "all"):
