@@ -55,7 +55,7 @@ def rollout(probe: Probe, contribution: Contribution) -> Tensor:
     run = probe.run(rules=norms)
     r = probe.readers.to(probe.dq.dtype)
     for number in reversed(run.blocks):
-        block = block_of(run, norms, number)
+        block = block_of(run, norms, number, tokens=r.shape[1])
         r = through(block, share(r), contribution)
     r = share(r)
     return probe.layout.content(r * probe.reachable, r.shape[1])
@@ -76,12 +76,14 @@ def through(block: Block, r: Tensor, contribution: Contribution) -> Tensor:
     return total
 
 
-def block_of(run: Run, norms: "Norms", number: int) -> Block:
-    """One block of a run. Raises NoBlocks."""
+def block_of(run: Run, norms: Norms, number: int, tokens: int) -> Block:
+    """One block of a run, over as many tokens. Raises NoBlocks."""
     attention, x, y = run.attention[number], run.value("x", number), run.value("middle", number)
-    _, _, N, M = attention.shape
-    if M != N or x.shape[1] != N:
-        raise NoBlocks(f"the attention of block {number} has {N} queries and {M} keys; expected the same tokens")
+    if attention.shape[2:] != (tokens, tokens) or x.shape[1] != tokens:
+        raise NoBlocks(
+            f"the attention of block {number} has {attention.shape[2]} queries and {attention.shape[3]} keys; expected "
+            f"the same {tokens} tokens in every block"
+        )
     values = torch.einsum("bhmd,chd->bhmc", run.value("v", number), projection(run, number))
     middle, out = run.node("middle", number), run.node("out", number)
     last = norms.made.get(id(out.raw))

@@ -3,19 +3,34 @@
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from gradtoken.anatomy import floating
 from gradtoken.operations import SOFTMAXES, Op
 
-# Their results count as constants: attention, the gates of sigmoid linear units, the statistics of norms by hand.
-CONSTANT: set[Op] = {*SOFTMAXES, torch.sigmoid, Tensor.sigmoid, torch.rsqrt, Tensor.rsqrt}
-OUT_OF_PLACE: dict[Op, Op] = {
-    Tensor.__iadd__: torch.add,
-    Tensor.__isub__: torch.sub,
-    Tensor.__imul__: torch.mul,
-    Tensor.__itruediv__: torch.div,
+
+def named(*names: str) -> tuple[Op, ...]:
+    """Every function of PyTorch and method of a tensor with one of these names."""
+    found = (getattr(place, name, None) for name in names for place in (torch, F, Tensor))
+    return tuple(op for op in found if callable(op))
+
+
+# Their results count as constants: attention, the gates of sigmoid units, the statistics of norms by hand, new tensors.
+CONSTANT: set[Op] = {
+    *SOFTMAXES,
+    *named("sigmoid", "rsqrt", "zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like"),
+    *named("new_zeros", "new_ones", "new_full", "new_empty", "new_tensor"),
+}
+LIKE: set[Op] = {
+    *named("to", "type_as", "view_as", "expand_as", "reshape_as")
+}  # of the second operand no value is read
+OUT_OF_PLACE: dict[Op, Op] = {  # `x += y` is no other operation than x.add_(y)
+    **{getattr(Tensor, f"{name}_"): getattr(Tensor, name) for name in ("add", "sub", "mul", "div", "relu")},
+    **{getattr(Tensor, f"__i{name}__"): getattr(Tensor, name) for name in ("add", "sub", "mul")},
+    Tensor.__itruediv__: Tensor.div,
+    torch.relu_: torch.relu,
 }
 
 
@@ -35,7 +50,10 @@ class Step(NamedTuple):
 
 
 class Journal(TorchFunctionMode):
-    """Records `steps` from the tensor that `begin` was called with, under `with`."""
+    """Records `steps` from the tensor that `begin` was called with, under `with`.
+
+    Nothing is overwritten: a model that relies on it, other than by `x += y`, gives another result.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,7 +70,8 @@ class Journal(TorchFunctionMode):
     def __torch_function__(self, op: Op, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         op, kwargs = OUT_OF_PLACE.get(op, op), kwargs or {}
         out = op(*args, **kwargs)
-        read = [x for x in floating((*args, *kwargs.values())) if id(x) in self.known]
+        operands = args[:1] if op in LIKE else (*args, *kwargs.values())
+        read = [x for x in floating(operands) if id(x) in self.known]
         made = list(floating(out))
         if read and made and op not in CONSTANT:
             self.steps.append(Step(op, args, kwargs, read, made, out))

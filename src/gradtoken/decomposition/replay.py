@@ -20,10 +20,14 @@ BUDGET = 4 * 2**30  # bytes that the parts of one tensor may take
 
 def decompose(journal: Journal, goal: Tensor) -> Tensor:
     """The share of each source token in a tensor that the journal recorded. (J, *goal.shape), which sum to the goal"""
-    for value, parts in replay(journal, goal):
-        if value is goal:
-            return shared(parts)[:-1]
-    raise NoRule("the explained score is not made of tokens by operations that have parts; explain a logit")
+    if journal.source is None or id(goal) not in journal.known:
+        raise NoRule(
+            "no operation that has parts was seen to make the explained score of the first block's tokens: explain a "
+            "logit before any softmax, and give the model tokens that it embeds itself"
+        )
+    for _, parts in replay(journal, goal):  # noqa: B007
+        pass
+    return shared(parts)[:-1]
 
 
 @torch.no_grad()

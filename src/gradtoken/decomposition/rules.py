@@ -14,19 +14,13 @@ from torch import Tensor
 from torch.func import vmap
 from torch.overrides import resolve_name
 
-from gradtoken.decomposition.journal import Step
+from gradtoken.decomposition.journal import Step, named
 from gradtoken.decomposition.parts import of_constant, shared, with_bias
 from gradtoken.errors import NoRule
 from gradtoken.operations import PRODUCTS, Op
 
 Parts = Callable[[Tensor], Tensor]
 Rule = Callable[[Step, Parts], Any]
-
-
-def named(*names: str) -> tuple[Op, ...]:
-    """Every function of PyTorch and method of a tensor with one of these names."""
-    found = (getattr(place, name, None) for name in names for place in (torch, F, Tensor))
-    return tuple(op for op in found if callable(op))
 
 
 # Operations that are linear ------------------------------------------------------------------------------------------
@@ -47,7 +41,7 @@ def joined(step: Step, parts: Parts) -> Any:
     """An operation that is linear in all its operands together; those without parts are constants."""
     like = parts(step.read[0])
     read = {id(x) for x in step.read}
-    tensors = [x for x in leaves((step.args, step.kwargs)) if isinstance(x, Tensor) and x.is_floating_point()]
+    tensors = [x for x in leaves((step.args, step.kwargs)) if isinstance(x, Tensor)]
     return apply(step, {id(x): parts(x) if id(x) in read else of_constant(x, like) for x in tensors})
 
 
@@ -165,10 +159,21 @@ def zero_origin(step: Step, parts: Parts) -> Tensor:
 LINEAR: set[Op] = {F.linear, torch.addmm}
 ATTENTION: set[Op] = {F.scaled_dot_product_attention}
 ACTIVATIONS = named(
-    *("gelu", "silu", "relu", "relu_", "relu6", "tanh", "leaky_relu", "elu", "celu", "selu", "mish", "hardswish")
+    *("gelu", "silu", "relu", "relu6", "tanh", "leaky_relu", "elu", "celu", "selu", "mish", "hardswish")
 )
 STRUCTURE = (
-    *named("reshape", "view", "view_as", "flatten", "unflatten", "squeeze", "unsqueeze", "__getitem__", "select"),
+    *named(
+        "reshape",
+        "reshape_as",
+        "view",
+        "view_as",
+        "flatten",
+        "unflatten",
+        "squeeze",
+        "unsqueeze",
+        "__getitem__",
+        "select",
+    ),
     *named("transpose", "swapaxes", "swapdims", "permute", "movedim", "moveaxis", "flip", "roll", "narrow"),
     *named("expand", "expand_as", "repeat", "repeat_interleave", "chunk", "split", "tensor_split", "unbind"),
     *named("gather", "index_select", "take_along_dim", "mean", "sum", "neg", "negative", "__neg__"),

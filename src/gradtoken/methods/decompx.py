@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gradtoken.decomposition.journal import Journal
 from gradtoken.decomposition.replay import decompose
+from gradtoken.errors import NoRule
 from gradtoken.inputs import Inputs, mapped
 from gradtoken.methods import METHODS
 from gradtoken.probe import Probe
@@ -49,6 +50,11 @@ def shares(probe: Probe, sample: int) -> Tensor:
 
     alone = Probe(probe.net, one_of(probe, sample), score)
     run = alone.run(rules=journal, edits={("x", alone.stream[0]): journal.begin}, graph=False)
+    if not torch.allclose(run.scores, alone.scores, rtol=1e-2, atol=1e-3):
+        raise NoRule(
+            f"{type(alone.net).__name__} writes into tensors that it reads again; expected scores "
+            f"{alone.scores.tolist()}, got {run.scores.tolist()} without that; take a method that reads gradients"
+        )
     return decompose(journal, run.scores)[:, 0].mT
 
 
