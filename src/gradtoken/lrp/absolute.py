@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gradtoken.attention import MASKED
 from gradtoken.lrp.backward import Hand, pull
 from gradtoken.lrp.names import RSUB, SUB, Op
 from gradtoken.lrp.propagate import plain
@@ -73,7 +74,12 @@ def size(x: Any) -> Any:
 
 
 def added(op: Op, a: Any, b: Any, *, alpha: float = 1) -> Tensor:
-    """Residual connections: R_a = a d< y + |a| + |b|, R / (|y| + 1e-9) >/da, y = a + b, through the branch too."""
+    """Residual connections: R_a = a d< y + |a| + |b|, R / (|y| + 1e-9) >/da, y = a + b, through the branch too.
+
+    A mask hides, and hands relevance on unchanged.
+    """
+    if isinstance(b, Tensor) and is_mask(b):
+        return scaled(lambda a: op(a, b), a)
     signs = (-1, alpha) if op in RSUB else (1, -alpha) if op in SUB else (1, alpha)
     terms = [x if isinstance(x, Tensor) else torch.tensor(x) for x in (a, b)]
 
@@ -93,6 +99,23 @@ def added(op: Op, a: Any, b: Any, *, alpha: float = 1) -> Tensor:
     constant = any(isinstance(x, nn.Parameter) or not x.requires_grad for x in terms)
     kind = Position if constant else Hand
     return kind.of(lambda *_: op(a, b, **options), shares, *terms)
+
+
+def is_mask(x: Tensor) -> bool:
+    """A constant of zeros and of numbers that hide a score."""
+    return not x.requires_grad and bool(((x == 0) | (x <= MASKED)).all())
+
+
+def softmax(_op: Op, x: Tensor, dim: int = -1, **_: Any) -> Tensor:
+    """Largest score and sum are constants; what is hidden stays hidden in the twin, although its size is large."""
+    hidden = x.detach() <= MASKED / 2
+
+    def f(x: Tensor) -> Tensor:
+        e = x.masked_fill(hidden, -torch.inf)
+        e = (e - e.amax(dim, keepdim=True).detach()).exp()
+        return e / e.sum(dim, keepdim=True).detach()
+
+    return absolute(f, x)
 
 
 def dropped(op: Op, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:

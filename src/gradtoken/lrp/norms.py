@@ -60,12 +60,6 @@ def unit(x: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, **_: None)
     return y
 
 
-def frozen_softmax(x: Tensor, dim: int = -1, *_: int, **_options: Any) -> Tensor:
-    """exp(x - max) / sum with max and sum as constants."""
-    e = (x - x.amax(dim, keepdim=True).detach()).exp()
-    return e / e.sum(dim, keepdim=True).detach()
-
-
 def softmax(x: Tensor, dim: int = -1, *_: int, dtype: torch.dtype | None = None, **_options: Any) -> Tensor:
     """Softmax that is never less precise than x, where a model asks for float32."""
     return x.softmax(dim, dtype=torch.promote_types(x.dtype, dtype or x.dtype))

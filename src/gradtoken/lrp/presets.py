@@ -181,7 +181,7 @@ ABS_LRP: Preset = {
     **rows(absolute.multiplied, names.MUL),
     **rows(partial(divided, absolute.multiplied), names.DIV),
     **rows(absolute.scaled, names.NEGATION),
-    **rows(instead(absolute.absolute, norms.frozen_softmax), names.SOFTMAX),
+    **rows(absolute.softmax, names.SOFTMAX),
     **rows(instead(absolute.absolute, norms.frozen_layer_norm), names.LAYER_NORM),
     **rows(instead(absolute.absolute, norms.rms_norm), names.RMS_NORM),
     **rows(absolute.dropped, names.DROPOUT),

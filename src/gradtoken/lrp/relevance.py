@@ -6,6 +6,7 @@ twice the relevance; the conservative set divides by the common sum and balances
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gradtoken.lrp.backward import Hand, pull
-from gradtoken.lrp.names import RSUB, SUB, Op
+from gradtoken.lrp.names import DIV, RSUB, SUB, Op
 
 Share = Callable[..., Tensor]
 EPS = 1e-9
@@ -76,16 +77,36 @@ def patches(share: Share, op: Op, x: Tensor, *args: Any, **kwargs: Any) -> Tenso
 
 
 def product(share: Share, op: Op, a: Tensor, b: Tensor) -> Tensor:
-    """Matrix product, z-rule for each operand and half of R to each: R_a = a (S b') / 2, S = R / (a b)."""
+    """Matrix product, z-rule for each operand and half of R to each: R_a = a (S b') / 2, S = R / (a b).
+
+    The epsilon of the division is added before the scale of an attention, also where q had it already.
+    """
     if not b.requires_grad and b.ndim == 2:
         return projection(share, F.linear, a, b.mT)
-    both = a.requires_grad and b.requires_grad
+    both, scale = a.requires_grad and b.requires_grad, scale_of(a)
 
     def shares(R: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
         Z, back = pull(op, a, b)
-        return tuple(x * g / (1 + both) for x, g in zip((a, b), back(sd(R, Z)), strict=True))
+        S = sd(R, Z / scale) / scale
+        return tuple(x * g / (1 + both) for x, g in zip((a, b), back(S), strict=True))
 
     return Hand.of(op, shares, a, b)
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A factor hands relevance on unchanged; a number is remembered."""
+
+    factor: float = 1.0
+
+    def __call__(self, R: Tensor, x: Tensor) -> tuple[Tensor]:
+        return (R.sum_to_size(x.shape),)
+
+
+def scale_of(x: Tensor) -> float:
+    """The number that x has just been multiplied by."""
+    shares = getattr(x.grad_fn, "shares", None)
+    return shares.factor if isinstance(shares, Scaled) else 1.0
 
 
 def multiplied(op: Op, a: Any, b: Any, **kwargs: Any) -> Tensor:
@@ -93,8 +114,10 @@ def multiplied(op: Op, a: Any, b: Any, **kwargs: Any) -> Tensor:
     tensors = [x for x in (a, b) if isinstance(x, Tensor) and x.requires_grad]
     if len(tensors) == 2:
         return Hand.of(op, lambda R, a, b: ((R / 2).sum_to_size(a.shape), (R / 2).sum_to_size(b.shape)), a, b)
+    if isinstance(b, int | float) and b != 0:
+        return Hand.of(lambda x: op(x, b, **kwargs), Scaled(1 / b if op in DIV else b), a)
     run = (lambda x: op(x, b, **kwargs)) if tensors[0] is a else (lambda x: op(a, x, **kwargs))
-    return Hand.of(run, lambda R, x: (R.sum_to_size(x.shape),), *tensors)
+    return Hand.of(run, Scaled(), *tensors)
 
 
 def added(op: Op, a: Any, b: Any, *, alpha: float = 1, balance: bool) -> Tensor:
