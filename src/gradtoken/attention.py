@@ -58,6 +58,8 @@ def scores(attention: Attention, start: int, stop: int) -> Tensor:
     if attention.weights is not None:
         if attention.normaliser is None:
             raise NoAttention("the scores of an attention written by hand are kept in passes with a tape alone")
+        if (attention.weights.sum(dim=-1) - 1).abs().max() > 0.01:
+            raise NoAttention("the attention is mixed among heads after its softmax; this method reads its scores")
         A, normaliser = (x[:, :, start:stop].to(working_dtype(x)) for x in (attention.weights, attention.normaliser))
         return A.log() + normaliser
     q, k = (x.to(working_dtype(x)) for x in (attention.q[:, :, start:stop], attention.k))
