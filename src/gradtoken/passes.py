@@ -65,7 +65,8 @@ def run(
     inputs = own(probe.inputs if inputs is None else inputs)
     copies = batch_of(inputs) // probe.batch
     changes = numbered(probe, {p: e for p, e in (edits or {}).items() if p[0] != "Z"}, copies * probe.batch)
-    inputs = edited_leaves(inputs, changes)
+    with rules or contextlib.nullcontext():
+        inputs = edited_leaves(inputs, changes)
     leaves, unseen = floating_leaves(inputs), attentions_before(probe, start)
     tape = Tape(
         set(probe.anatomy.shapes),
