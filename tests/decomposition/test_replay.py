@@ -58,6 +58,11 @@ def test_parts_sum_to_the_true_value_wherever_they_are(name):
     torch.testing.assert_close(decompose(journal, goal).sum(dim=0), goal, rtol=1e-10, atol=1e-10)
 
 
+def test_tokens_that_are_the_inputs_themselves_have_parts():
+    journal, goal = recorded(zoo.shaken(zoo.Encoder()).double(), torch.randn(1, 6, 16).double())
+    torch.testing.assert_close(decompose(journal, goal).sum(dim=0), goal, rtol=1e-10, atol=1e-10)
+
+
 # Biases ---------------------------------------------------------------------------------------------------------------
 
 
