@@ -1,0 +1,101 @@
+"""The attention and gradient methods against naive float64 references."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from gradtoken import readout
+from gradtoken.methods import METHODS
+from gradtoken.methods.class_embedding_projection import class_identifiability
+from gradtoken.probe import Probe
+from tests import zoo
+from tests.reference import attention, gradients, models, surgery
+
+REFERENCES = {**surgery.REFERENCES, **gradients.REFERENCES, **attention.REFERENCES}
+PIXELS = zoo.pictures(zoo.PICTURES["class token"])
+TARGET = torch.tensor([[0, 3], [1, 4]])
+CLASS_TOKEN = (zoo.timm_model, PIXELS)
+POOLED = (lambda: zoo.timm_model(class_token=False, global_pool="avg"), PIXELS)
+LAYER_SCALE = (lambda: zoo.timm_model(init_values=0.1), PIXELS)
+TEXT = (zoo.bert, zoo.TEXT)
+EVERY = {"class token": CLASS_TOKEN, "mean": POOLED, "layer scale": LAYER_SCALE, "text": TEXT}
+CLASS_OR_TEXT = {"class token": CLASS_TOKEN, "text": TEXT}
+WITHOUT_MEAN = {"class token": CLASS_TOKEN, "layer scale": LAYER_SCALE, "text": TEXT}
+
+OPTIONS = {
+    "agcam": [{}],
+    "attcat": [{}],
+    "attribution_rollout": [{}, {"mode": "paper", "steps": 3}],
+    "class_embedding_projection": [{}, {"gradient": "logit"}],
+    "generic_attention": [{}, {"start": 2}],
+    "grad_eclip": [{}, {"official": True}],
+    "gradcam": [{}],
+    "gradcam_features": [{}],
+    "legrad": [{}, {"layers": "all"}, {"layers": 1}],
+    "rollout": [{}, {"start": 2}],
+    "self_attention_attribution": [{"steps": 3}],
+}
+CLIPPED_ROWS = {
+    "beyond_intuition": [{"steps": 3}, {"start": 1, "steps": 3}],
+    "transition_attention_maps": [{"steps": 3}, {"start": 0, "integral": False}, {"first_state": True, "steps": 3}],
+}
+TOKENS = {"beyond_intuition": [{"mode": "token", "start": 1, "steps": 3}]}
+SURGERY = {
+    "input_x_gradient": [{}],
+    "libra": [
+        {"method": method, "score": score}
+        for method in ("input_x_gradient", "fullgrad", "attcat", "generic_attention")
+        for score in ("probability", "logit")
+    ],
+}
+RUNS = [
+    pytest.param(name, options, *case, id=f"{name}-{label}-{options}")
+    for cases, table in ((EVERY, OPTIONS), (WITHOUT_MEAN, CLIPPED_ROWS), (CLASS_OR_TEXT, TOKENS | SURGERY))
+    for name, several in table.items()
+    for options in several
+    for label, case in cases.items()
+]
+
+
+def worst(ours: Tensor, reference: Tensor) -> float:
+    """Largest error, relative to the largest value of the map."""
+    return ((ours - reference).abs().max() / reference.abs().max().clamp(min=1e-30)).item()
+
+
+@pytest.mark.parametrize(("name", "options", "build", "inputs"), RUNS)
+def test_equals_the_reference(name, options, build, inputs):
+    net = build().double()
+    inputs = inputs if isinstance(inputs, dict) else inputs.double()
+    expected = REFERENCES[name](models.weights(net), inputs, TARGET, **options)
+    ours = METHODS[name].bind(options)(Probe(net, inputs, TARGET))
+    assert ours.shape == expected.shape
+    assert worst(ours, expected) < 1e-10
+
+
+@pytest.mark.parametrize("name", [*OPTIONS, *CLIPPED_ROWS])
+def test_rows_may_be_formed_one_at_a_time(name, monkeypatch):
+    net, options = POOLED[0]().double(), {**OPTIONS, **CLIPPED_ROWS}[name][0]
+    together = METHODS[name].bind(options)(Probe(net, PIXELS.double(), TARGET))
+    monkeypatch.setattr(readout, "CELLS", 1)
+    torch.testing.assert_close(METHODS[name].bind(options)(Probe(net, PIXELS.double(), TARGET)), together)
+
+
+@pytest.mark.parametrize("name", [*OPTIONS, *CLIPPED_ROWS, "libra"])
+def test_attention_written_by_hand_has_the_same_map(name):
+    options = {**OPTIONS, **CLIPPED_ROWS, "libra": [{}]}[name][0]
+    nets = zoo.timm_model().double(), zoo.by_hand(zoo.timm_model).double()
+    nets[1].load_state_dict(nets[0].state_dict())
+    one, two = (METHODS[name].bind(options)(Probe(net, PIXELS.double(), TARGET)) for net in nets)
+    assert worst(two, one) < 1e-10
+
+
+def test_class_identifiability_is_the_rank_of_each_token():
+    net = zoo.timm_model().double()
+    ours = class_identifiability(net, PIXELS.double(), TARGET)
+    out = Probe(net, PIXELS.double(), TARGET).plain
+    for block in range(4):
+        logits = net.head(net.norm(out.value("out", block))).detach()  # (B, N, classes)
+        for b, k in ((0, 0), (0, 1), (1, 1)):
+            rank = (logits[b] > logits[b, :, TARGET[b, k], None]).sum(dim=1)
+            torch.testing.assert_close(ours[b, k, block], 1 - rank / 5.0, check_dtype=False)
+    assert ours.shape == (2, 2, 4, 17)
