@@ -116,6 +116,7 @@ def test_samples_targets_and_padding(method):
     bert = zoo.bert().double()
     padded = method(Probe(bert, zoo.TEXT, TARGETS))
     assert (padded[1, :, 3:] == 0).all()
+    assert not padded.requires_grad
     alone = {name: x[1:, :4] for name, x in zoo.TEXT.items()}
     close(padded[1:, :, :3], method(Probe(bert, alone, TARGETS[1:])))
 

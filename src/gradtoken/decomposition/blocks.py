@@ -70,7 +70,7 @@ def through(block: Block, r: Tensor, contribution: Contribution) -> Tensor:
     """The row r C, from some rows of C at a time; only those that count. (B, N) -> (B, N)"""
     used = r.sum(dim=0).nonzero()[:, 0].tolist()
     total, step = torch.zeros_like(r), max(1, BUDGET // (block.x.numel() * block.x.itemsize))
-    for start in range(min(used), max(used) + 1, step):
+    for start in range(min(used), max(used) + 1, step) if used else ():
         stop = min(start + step, max(used) + 1)
         total = total + (r[:, None, start:stop] @ contribution(block, start, stop).to(r.dtype))[:, 0]
     return total
@@ -92,7 +92,7 @@ def block_of(run: Run, norms: Norms, number: int, tokens: int) -> Block:
     first = norms.read.get(id(middle.raw))
     if first is None:
         raise NoBlocks(f"block {number} ends with a LayerNorm, and the one after its attention was not found")
-    y = middle.read(first.y).to(y)
+    y = middle.read(first.y.detach()).to(y)
     return Block(attention, values, x, y, first.at(middle.read), last.at(out.read))
 
 

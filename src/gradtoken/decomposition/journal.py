@@ -23,9 +23,8 @@ CONSTANT: set[Op] = {
     *named("sigmoid", "rsqrt", "zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like"),
     *named("new_zeros", "new_ones", "new_full", "new_empty", "new_tensor"),
 }
-LIKE: set[Op] = {
-    *named("to", "type_as", "view_as", "expand_as", "reshape_as")
-}  # of the second operand no value is read
+# Of their second operand no value is read.
+LIKE: set[Op] = {*named("to", "type_as", "view_as", "expand_as", "reshape_as")}
 OUT_OF_PLACE: dict[Op, Op] = {  # `x += y` is no other operation than x.add_(y)
     **{getattr(Tensor, f"{name}_"): getattr(Tensor, name) for name in ("add", "sub", "mul", "div", "relu")},
     **{getattr(Tensor, f"__i{name}__"): getattr(Tensor, name) for name in ("add", "sub", "mul")},
@@ -52,7 +51,7 @@ class Step(NamedTuple):
 class Journal(TorchFunctionMode):
     """Records `steps` from the tensor that `begin` was called with, under `with`.
 
-    Nothing is overwritten: a model that relies on it, other than by `x += y`, gives another result.
+    Nothing on the way is overwritten: a model that relies on it, other than by `x += y`, gives another result.
     """
 
     def __init__(self) -> None:
@@ -68,7 +67,9 @@ class Journal(TorchFunctionMode):
         return x
 
     def __torch_function__(self, op: Op, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        op, kwargs = OUT_OF_PLACE.get(op, op), kwargs or {}
+        kwargs = kwargs or {}
+        if op in OUT_OF_PLACE and id(args[0]) in self.known:
+            op = OUT_OF_PLACE[op]
         out = op(*args, **kwargs)
         operands = args[:1] if op in LIKE else (*args, *kwargs.values())
         read = [x for x in floating(operands) if id(x) in self.known]

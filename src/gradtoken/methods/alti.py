@@ -14,7 +14,7 @@ from gradtoken.probe import Probe
     cost="1 F + L short B",
     class_aware=False,
     needs=("last", "stream"),
-    differs="Pre-norm blocks, which the paper has none of: T is not normalised, and y is the residual sum.",
+    differs="the paper has no pre-norm blocks; in those T is not normalised, and y is the residual sum",
 )
 def alti(probe: Probe, *, p: float = 1.0) -> Tensor:
     """How near each token's part brings the attention sublayer to its output, multiplied through the blocks.

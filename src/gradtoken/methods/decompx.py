@@ -18,17 +18,20 @@ from gradtoken.targets import called, logits_of
 @METHODS.add(
     paper="https://arxiv.org/abs/2306.02873",
     formula="y = sum_j y_j: each token's vector, followed through all blocks and the head",
-    cost="1 F with N x N vectors",
+    cost="2 F + N F of parts, N tokens",
     needs=("last", "stream"),
-    differs="Written for post-norm encoders; the same rules are applied in the order of any model, from the input of "
-    "the first block.",
+    differs="written for post-norm encoders; here the same rules are applied in the order of any model, from the input "
+    "of its first block",
 )
 def decompx(probe: Probe) -> Tensor:
     """Share of each token in the logit, its vector carried through every block as a part of a sum.
 
     A is constant, norms have their true statistics, activations are lines from the origin, and a bias b is shared out
-    by |<x_j, b>|. Returns (B, K, S). Unit: logit; signed; the shares of all tokens, prefix tokens included, sum to the
-    score. Padding is exactly 0. Samples are taken one by one: each needs N vectors for each of N tokens.
+    by |<x_j, b>|: those of an attention together, after the residual sum, as in the authors' code. Samples are taken
+    one by one, since each needs N vectors for each of N tokens.
+
+    Returns (B, K, S). Unit: logit; signed; the shares of all tokens, prefix tokens included, sum to the score. Padding
+    is exactly 0.
     """
     R = torch.stack([shares(probe, i) for i in track(range(probe.batch), "samples")])
     R = probe.layout.content(R, R.shape[2])

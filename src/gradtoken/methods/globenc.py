@@ -14,8 +14,8 @@ from gradtoken.probe import Probe
     cost="1 F + L short B",
     class_aware=False,
     needs=("last", "stream"),
-    differs="Scaled to sum 1, since deep products of norms overflow. Pre-norm blocks, which the paper has none of: no "
-    "norm lies on the residual stream, and N_ij = |T_ij|.",
+    differs="scaled to sum 1, since deep products of norms overflow; the paper has no pre-norm blocks, where no norm "
+    "lies on the residual stream: N_ij = |T_ij|",
 )
 def globenc(probe: Probe) -> Tensor:
     """Length of each token's part in the output of a block's attention and norms, multiplied through the blocks.
