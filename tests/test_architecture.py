@@ -17,7 +17,7 @@ LAYERS = [
     ["operations", "progress"],
     ["record", "anatomy", "targets", "state", "tokens", "blocks"],
     ["tape", "align"],
-    ["run", "look"],
+    ["run", "look", "first"],
     ["passes"],
     ["probe"],
     ["readout", "lens"],

@@ -171,7 +171,7 @@ def test_every_spelling_gives_the_same_map(spelling, x):
     for _ in range(2):  # the first run learns where the tail starts
         probe = Probe(net, x, 0)
         assert len(probe.calls) == len(probe.earlier) + 1 == 2
-        assert probe.grids == [(4, 4)]
+        assert probe.first.grids == [(4, 4)]
         ours = attribute(net, x, 0, heads="mean")
         # A scale that is part of the operation is part of the gradient; one that came before is not.
         torch.testing.assert_close(ours / ours.abs().max(), expected / expected.abs().max(), rtol=1e-4, atol=1e-5)
@@ -317,7 +317,7 @@ def test_attentions_that_could_not_be_read_are_counted(x):
             return self.head((tokens + fused(*self.qkv[1](tokens).chunk(3, dim=-1))).mean(dim=1))
 
     probe = Probe(Sliced(), x, 0)
-    assert (len(probe.calls), probe.unread) == (1, 1)
+    assert (len(probe.calls), probe.first.unread) == (1, 1)
     assert Probe(Tiny(), x, 0).unread == 0
 
 

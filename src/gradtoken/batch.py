@@ -215,7 +215,7 @@ def checkup(model: Model) -> dict[str, str]:
     readers = int(probe.readers.sum())
     weights = list(model.net.parameters())
     count, number = sum(p.numel() for p in weights), str(weights[0].dtype).removeprefix("torch.")
-    unread = f", {probe.unread} more could not be read" if probe.unread else ""
+    unread = f", {probe.first.unread} more could not be read" if probe.first.unread else ""
     readout = "a pooling query" if not last.square else "one token" if readers == 1 else f"the mean of {readers} tokens"
     return {
         "model": f"{model.name}: {model.source}",

@@ -51,6 +51,7 @@ def compare(
     opened = [(open_picture(source), file_name(source)) for source in sources]  # or none is compared
     for image, source in track(opened, "pictures") if len(opened) > 1 else opened:
         case = Case.of(image, source, loaded, targets)
+        case.probe.first  # noqa: B018  a target that does not fit is an error, not a method's refusal
         steps = plan(case.probe)
         cells = [column for step in track(steps, "methods") for column in taken(step, case, allow_blank)]
         found += [row(case, k, [column[k] for column in cells]) for k in range(len(targets))]

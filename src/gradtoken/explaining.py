@@ -109,21 +109,22 @@ class Case:
 
     @classmethod
     def of(cls, image: Image.Image, source: str, model: Model, targets: Sequence[Any]) -> "Case":
-        """Run the model."""
+        """Ready to run the model."""
         view = model.preprocess(image)
         weight = next(model.net.parameters(), view.pixels)
         choice = Choice(model, targets)
         probe = Probe(model.net, view.pixels[None].to(weight.device, weight.dtype), choice)
-        shared = {"picture": image, "box": view.box, "source": source, "predicted": choice.predicted()}
+        shared = {"picture": image, "box": view.box, "source": source}
         return cls(probe, choice, shared | provenance(model))
 
     def explanation(self, relevance: Tensor, k: int, method: str, options: dict[str, Any]) -> Explanation:
-        """A map (rows, columns) with all that is known of it. k: number of its target."""
+        """A map (rows, columns) with all that is known of it, after a pass. k: number of its target."""
         return Explanation(
             relevance=relevance.float().cpu().numpy(),
             method=method,
             options=options,
             class_aware=METHODS[method].class_aware,
+            predicted=self.choice.predicted(),
             **self.choice.facts(k),
             **self.shared,
         )
@@ -140,6 +141,7 @@ class Choice:
         self.logits: Tensor | None = None
         self.scores: list[float] = []
         self.indices: list[int | None] = []
+        self.reads_logits = not any(map(callable, targets))
 
     def __call__(self, output: Any) -> Tensor:
         """Scores of the targets, at first for one picture, later for n. (n, K)"""

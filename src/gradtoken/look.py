@@ -22,7 +22,8 @@ def look(probe: "Probe") -> tuple[Layout | None, list[int]]:
     attentions = [*(aligned(c, probe.batch) for c in probe.calls[:-1]), probe.last]
     if probe.picture is None:
         return None, blocks_over(attentions, None)
-    rows, columns = find_grid(probe.last.shape[3], probe.grids, (probe.picture.shape[-2], probe.picture.shape[-1]))
+    size = probe.picture.shape[-2], probe.picture.shape[-1]
+    rows, columns = find_grid(probe.last.shape[3], probe.first.grids, size)
     fault: str | None = None
     for blocks in candidates(attentions, rows * columns):
         numbers = blocks[0], fullest(attentions, blocks)

@@ -13,13 +13,15 @@ from torch.overrides import TorchFunctionMode
 from gradtoken.align import aligned
 from gradtoken.anatomy import PLACES, Anatomy, BlockFinder
 from gradtoken.attention import Attention
+from gradtoken.call import Call
 from gradtoken.errors import NoAttention, NoBlocks
+from gradtoken.first import First, check_followed
 from gradtoken.inputs import Inputs, apply, batch_of, mapped, own, signature, tensors
 from gradtoken.progress import track
 from gradtoken.run import Node, Place, Run, heads_in, tokens_in
 from gradtoken.state import untouched
 from gradtoken.tape import Edit, Tape
-from gradtoken.targets import logits_of
+from gradtoken.targets import logits_of, read
 
 if TYPE_CHECKING:
     from gradtoken.probe import Probe
@@ -60,6 +62,7 @@ def run(
     rules: a mode under which operations get another gradient. cut: gradients reach each A v on the residual stream
     alone. probability: scores are taken after the softmax over all classes.
     """
+    plain = inputs is None and not edits and rules is None and not cut and graph and not probability
     if start is not None:
         check_restart(probe, start)
     inputs = own(probe.inputs if inputs is None else inputs)
@@ -82,8 +85,7 @@ def run(
             x.requires_grad_()
         with rules or contextlib.nullcontext(), tape:
             output = apply(probe.net, inputs)
-        scores = (probe.chosen.probabilities if probability else probe.chosen.scores)(output, copies)
-    calls = tape.close()
+        scores, calls = scores_of(probe, tape, output, copies, probability=probability, plain=plain)
     nodes: dict[Place, Node] = {}
     attention: list[Attention] = []
     if start is None:
@@ -94,6 +96,21 @@ def run(
         nodes = nodes_of(probe, tape, attention, copies * probe.batch, leaves)
     logits = None if probe.chosen.indices is None else logits_of(output)
     return Run(scores, attention, nodes, probe.missing_blocks, logits)
+
+
+def scores_of(
+    probe: "Probe", tape: Tape, output: Any, copies: int, *, probability: bool, plain: bool
+) -> tuple[Tensor, list[Call]]:
+    """The scores of an output, and the attentions of its pass; a plain one may be the first of the probe."""
+    if plain and probe.is_new:
+        check_followed(probe.net, tape)
+        found = read(output, probe.target, probe.batch)
+        calls = tape.close()
+        if probe.adopt(First.of(tape, probe.target, found, calls, None)):
+            return found.values, calls
+    else:
+        calls = tape.close()
+    return (probe.chosen.probabilities if probability else probe.chosen.scores)(output, copies), calls
 
 
 def attentions_before(probe: "Probe", start: Place | None) -> int:
@@ -186,7 +203,7 @@ def nodes_of(
     first = probe.anatomy.tokens_first
     kept = {**tape.kept, **{-1 - i: x for i, x in enumerate(leaves)}}
     for block, (number, a) in enumerate(zip(probe.blocks, attention, strict=True)):
-        for name, raw in (("v", tape.v[number]), ("Z", tape.Z[number])):
+        for name, raw in (("q", tape.q[number]), ("v", tape.v[number]), ("Z", tape.Z[number])):
             nodes[name, block] = Node(raw, heads_in(raw, batch, a.shape[1]).read)
         for name in PLACES if block in probe.followed else ():
             raw_tokens = kept.get(number_of(probe, (name, block)))

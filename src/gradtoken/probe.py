@@ -8,20 +8,20 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
 from gradtoken import passes
 from gradtoken.align import aligned
 from gradtoken.anatomy import Anatomy
 from gradtoken.attention import Attention, reachable, working_dtype
+from gradtoken.call import Call
 from gradtoken.errors import NoAttention, NoBlocks, NoGrid
-from gradtoken.inputs import Inputs, batch_of, call, picture_of, signature, tensors, with_picture
+from gradtoken.first import First, first_pass, reaching
+from gradtoken.inputs import Inputs, batch_of, picture_of, signature, tensors, with_picture
 from gradtoken.look import look, sequence
-from gradtoken.record import Freed, Recorder, Unread
 from gradtoken.run import Run, tokens_in
 from gradtoken.state import original, untouched
-from gradtoken.targets import Chosen, Target, read
+from gradtoken.targets import Chosen, Target
 from gradtoken.tokens import Layout
 
 
@@ -29,12 +29,13 @@ from gradtoken.tokens import Layout
 class Learnt:
     """What a first run on inputs of one shape showed.
 
-    Where the tail starts, how many attentions count where the score depends on no later one, the layout of a picture,
-    and which attentions work on the tokens of the last one.
+    Where the tail starts, how many attentions count where the score depends on no later one, how many there are, the
+    layout of a picture, and which attentions work on the tokens of the last one.
     """
 
     start: int
     limit: int | None
+    count: int
     layout: Layout | None
     blocks: list[int]
 
@@ -50,81 +51,94 @@ class Probe:
     target: class indices of shape (B,) or (B, K), one index for all, None for the predicted class, or a callable from
     the model's output to scores of shape (B,) or (B, K).
 
-    logits (B, classes), or None where a callable target reads another output; scores (B, K) raw, before any softmax;
-    `several` says whether targets came as (B, K).
+    Nothing is computed before it is read, but for the pass that learns a new model's layout.
     """
 
     def __init__(self, net: nn.Module, inputs: Inputs, target: Target = None) -> None:
-        self.net, self.inputs = original(net), inputs
+        self.net, self.inputs, self.target = original(net), inputs, target
         self.batch, self.picture = batch_of(inputs), picture_of(inputs)
-        facts, key = dict(LEARNT.setdefault(self.net, {})), signature(inputs)
-        with untouched(self.net, tensors(inputs)):
-            self._run(target, *((facts[key].start, facts[key].limit) if key in facts else (None, None)))
-            if key not in facts or facts[key].start != self._start:
-                facts[key] = Learnt(self._start, self.limit, *look(self))
-                if self.limit is None or not callable(target):  # another callable may read what this one does not
-                    LEARNT[self.net][key] = facts[key]
-        self.layout, self.blocks = facts[key].layout or sequence(self), facts[key].blocks
+        self._first: First | None = None
+        known = LEARNT.setdefault(self.net, {}).get(signature(inputs))
+        self._facts = self._learn() if known is None else known
 
-    def _run(self, target: Target, start: int | None, limit: int | None = None) -> None:
-        """Forward, then backward through the tail; without `start` the tail is found on the way."""
-        record = Recorder(start, limit=limit)
-        again: tuple[int | None, int | None] | None = None
-        try:
-            with torch.set_grad_enabled(start is None), saved_tensors_hooks(record.pack, record.unpack):
-                with record:
-                    output = call(self.net, self.inputs)
-                torch.set_grad_enabled(True)
-                if start in (None, record.last_site):
-                    scores = read(output, target, self.batch)
-                    self._dq = self._differentiate(record, scores.values)
-                else:
-                    again = (None, None)
-        except Freed:  # where gradients are off, nothing is checkpointed
-            again = (record.last_site, limit)
-        except Unread:
-            again = (None, len(record.calls) - 1)
-        finally:
-            self.calls = record.close()
-        if again is not None:  # the model took another path than the first time, is checkpointed, or has an unused end
-            return self._run(target, *again)
-        self.chosen = Chosen(target, scores)
-        self.logits, self.scores, self.several = scores.logits, scores.values.detach(), scores.several
-        self.grids, self.unread = record.grids, record.unread
-        self._start, self.limit = self.calls[-1].site, limit
-        return None
+    def _learn(self) -> Learnt:
+        """Run the model and look at its tokens."""
+        with untouched(self.net, tensors(self.inputs)):
+            self._first = first_pass(self.net, self.inputs, self.target, None, None)
+            start, limit, count = self._first.start, self._first.limit, len(self._first.calls)
+            facts = Learnt(start, limit, count, *look(self))
+        if limit is None or not callable(self.target):  # another callable may read what this one does not
+            LEARNT[self.net][signature(self.inputs)] = facts
+        return facts
 
-    def _differentiate(self, record: Recorder, scores: Tensor) -> list[Tensor]:
-        """Gradient of each score, summed over the batch, by the last query before its scale: K tensors."""
-        name = type(self.net).__name__
-        if not record.calls:
-            raise NoAttention(
-                f"{name} computed no attention that can be seen: neither scaled_dot_product_attention, nor "
-                "nn.MultiheadAttention, nor a softmax over the last axis between two matrix products; load the model "
-                "with an sdpa or eager attention implementation"
-            )
-        if record.unfinished:
-            raise NoAttention(
-                f"{name} takes the softmax of a matrix product after the {len(record.calls)} attentions that could be "
-                "followed, and uses it in another way; load the model with an sdpa or eager attention implementation"
-            )
-        last, dq = record.calls[-1], []
-        for score in scores.sum(dim=0):
-            (g,) = (
-                torch.autograd.grad(score, last.q, retain_graph=True, allow_unused=True)
-                if score.requires_grad and last.q.requires_grad
-                else [None]
-            )
-            if g is None and last.q.requires_grad and len(record.calls) > 1:
-                raise Unread
-            if g is None or not g.any():
-                raise NoAttention(
-                    f"the last of {len(record.calls)} attentions of {name} does not reach the explained score: its "
-                    "query has no gradient; explain an output that depends on it, and turn off detach, inference_mode "
-                    "and reentrant checkpoints inside the model"
-                )
-            dq.append(g * last.q_factor)
-        return dq
+    @property
+    def first(self) -> First:
+        """The first pass: through the tail alone, unless a method asked for the whole graph before."""
+        if self._first is None:
+            facts = self._facts
+            with untouched(self.net, tensors(self.inputs)):
+                self._first = first_pass(self.net, self.inputs, self.target, facts.start, facts.limit)
+            if len(self._first.calls) != facts.count:  # the model took another path than the first time
+                self._facts = self._learn()
+        return self._first
+
+    @property
+    def known(self) -> Learnt:
+        """What was learnt, after a pass that went the same way."""
+        self.first  # noqa: B018  which may learn anew
+        return self._facts
+
+    def adopt(self, first: First) -> bool:
+        """Take a whole pass for the first one, where none was made and it went as the model went before."""
+        fits = self._first is None and len(first.calls) == self._facts.count
+        if fits:
+            self._first = first
+        return fits
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no pass was made yet, and a whole one may be the first: for class logits, which were read before."""
+        return self._first is None and getattr(self.target, "reads_logits", not callable(self.target))
+
+    @cached_property
+    def chosen(self) -> Chosen:
+        """The targets, fixed."""
+        return self.first.chosen
+
+    @property
+    def several(self) -> bool:
+        """Whether targets came as (B, K)."""
+        return self.chosen.several
+
+    @property
+    def logits(self) -> Tensor | None:
+        """(B, classes), or None where a callable target reads another output."""
+        return self.first.logits
+
+    @property
+    def scores(self) -> Tensor:
+        """Raw scores of the targets, before any softmax. (B, K)"""
+        return self.first.scores
+
+    @property
+    def calls(self) -> list[Call]:
+        """Every attention of the model, as it was called."""
+        return self.first.calls
+
+    @property
+    def limit(self) -> int | None:
+        """How many attentions count, where the score depends on no later one."""
+        return self._facts.limit
+
+    @property
+    def blocks(self) -> list[int]:
+        """Numbers of the attentions over the tokens of the last one, itself included."""
+        return self.known.blocks
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Which tokens are content, and their grid."""
+        return self.known.layout or sequence(self)
 
     # What methods read ----------------------------------------------------------------------------------------------
 
@@ -142,7 +156,10 @@ class Probe:
     @cached_property
     def dq(self) -> Tensor:
         """Gradient of each score by the last query before its scale. (B, K, H, N, D), float32 or float64"""
-        dq = torch.stack([g.reshape(self.last.q.shape) for g in self._dq], dim=1)
+        if self.first.dq is None:
+            number = len(self.blocks) - 1
+            return reaching(self.net, self.plain.gradient("q", number), len(self.calls)) * self.calls[-1].q_factor
+        dq = torch.stack([g.reshape(self.last.q.shape) for g in self.first.dq], dim=1)
         return dq.to(working_dtype(dq))
 
     @cached_property

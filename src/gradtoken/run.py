@@ -24,9 +24,9 @@ class Run:
     """One forward pass with its graph.
 
     scores (copies * B, K) in the graph. attention: the attentions over the tokens of the last one, in order.
-    Names of places, each for every block: `v` and `Z` = A v (B, H, N, D); `x` the block's input, `features` what the
-    projections to q, k and v read, `branch` what the attention adds to x, `middle` their sum, `out` the block's output,
-    (B, N, C) each. `input` (block 0) is the picture (B, C, H, W), or the embeddings of a text.
+    Names of places, each for every block: `q`, `v` and `Z` = A v (B, H, N, D); `x` the block's input, `features` what
+    the projections to q, k and v read, `branch` what the attention adds to x, `middle` their sum, `out` the block's
+    output, (B, N, C) each. `input` (block 0) is the picture (B, C, H, W), or the embeddings of a text.
     logits (copies * B, classes) in the graph, where the targets are classes.
     """
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gradtoken.anatomy import BlockFinder, floating
+from gradtoken.call import Call
 from gradtoken.operations import PRODUCTS, SOFTMAXES, Op
 from gradtoken.record import Recorder
 
@@ -48,6 +49,7 @@ class Tape(Recorder):
         self.cut, self.overwritten, self.skip, self.finder = cut, overwritten, skip, finder
         self.number = -1
         self.kept: dict[int, Tensor] = {}
+        self.q: list[Tensor] = []
         self.v: list[Tensor] = []
         self.Z: list[Tensor] = []
 
@@ -85,7 +87,11 @@ class Tape(Recorder):
         self.segments.append([])
         if self.finder is not None:
             self.finder.began(self.site, q)
-        return q
+        return q.view_as(q) if q.requires_grad else q
+
+    def confirm(self, call: Call) -> None:
+        super().confirm(call)
+        self.q.append(call.q)
 
     def finish(self, v: Tensor, Z: Tensor) -> Tensor:
         number = len(self.calls) - 1

@@ -1,0 +1,116 @@
+"""The first pass of a model: its scores, its attentions, and the gradient by the last of them alone."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+from gradtoken.call import Call
+from gradtoken.errors import NoAttention
+from gradtoken.inputs import Inputs, batch_of, call
+from gradtoken.record import Freed, Recorder, Unread
+from gradtoken.targets import Chosen, Scores, Target, read
+
+
+@dataclass(frozen=True)
+class First:
+    """What a first pass gave.
+
+    dq: the gradient of each score by the last query before its scale, as the model made it; None where the pass kept
+    its whole graph instead. start, limit: where the tail starts, and how many attentions count.
+    """
+
+    chosen: Chosen
+    logits: Tensor | None
+    scores: Tensor
+    calls: list[Call]
+    grids: list[tuple[int, int]]
+    unread: int
+    dq: list[Tensor] | None
+    start: int
+    limit: int | None
+
+    @classmethod
+    def of(cls, record: Recorder, target: Target, found: Scores, calls: list[Call], dq: list[Tensor] | None) -> "First":
+        """From a pass that is over and its scores."""
+        scores = found.values.detach()
+        return cls(
+            Chosen(target, found),
+            found.logits,
+            scores,
+            calls,
+            record.grids,
+            record.unread,
+            dq,
+            calls[-1].site,
+            record.limit,
+        )
+
+
+def first_pass(net: nn.Module, inputs: Inputs, target: Target, start: int | None, limit: int | None) -> First:
+    """Forward, then backward through the tail; without `start` the tail is found on the way."""
+    record = Recorder(start, limit=limit)
+    again: tuple[int | None, int | None] | None = None
+    try:
+        with torch.set_grad_enabled(start is None), saved_tensors_hooks(record.pack, record.unpack):
+            with record:
+                output = call(net, inputs)
+            torch.set_grad_enabled(True)
+            if start in (None, record.last_site):
+                found = read(output, target, batch_of(inputs))
+                dq = tail_gradient(net, record, found.values)
+            else:
+                again = (None, None)
+    except Freed:  # where gradients are off, nothing is checkpointed
+        again = (record.last_site, limit)
+    except Unread:
+        again = (None, len(record.calls) - 1)
+    finally:
+        calls = record.close()
+    if again is not None:  # the model took another path than the first time, is checkpointed, or has an unused end
+        return first_pass(net, inputs, target, *again)
+    return First.of(record, target, found, calls, dq)
+
+
+def tail_gradient(net: nn.Module, record: Recorder, scores: Tensor) -> list[Tensor]:
+    """Gradient of each score, summed over the batch, by the last query before its scale: K tensors."""
+    check_followed(net, record)
+    last, dq = record.calls[-1], []
+    for score in scores.sum(dim=0):
+        (g,) = (
+            torch.autograd.grad(score, last.q, retain_graph=True, allow_unused=True)
+            if score.requires_grad and last.q.requires_grad
+            else [None]
+        )
+        if g is None and last.q.requires_grad and len(record.calls) > 1:
+            raise Unread
+        dq.append(reaching(net, g, len(record.calls)) * last.q_factor)
+    return dq
+
+
+def check_followed(net: nn.Module, record: Recorder) -> None:
+    """Refuse a model whose last attention was not seen."""
+    name = type(net).__name__
+    if not record.calls:
+        raise NoAttention(
+            f"{name} computed no attention that can be seen: neither scaled_dot_product_attention, nor "
+            "nn.MultiheadAttention, nor a softmax over the last axis between two matrix products; load the model "
+            "with an sdpa or eager attention implementation"
+        )
+    if record.unfinished:
+        raise NoAttention(
+            f"{name} takes the softmax of a matrix product after the {len(record.calls)} attentions that could be "
+            "followed, and uses it in another way; load the model with an sdpa or eager attention implementation"
+        )
+
+
+def reaching(net: nn.Module, g: Tensor | None, count: int) -> Tensor:
+    """A gradient by the last query that is not zero everywhere."""
+    if g is None or not g.any():
+        raise NoAttention(
+            f"the last of {count} attentions of {type(net).__name__} does not reach the explained score: its "
+            "query has no gradient; explain an output that depends on it, and turn off detach, inference_mode "
+            "and reentrant checkpoints inside the model"
+        )
+    return g
