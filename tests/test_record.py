@@ -318,7 +318,7 @@ def test_attentions_that_could_not_be_read_are_counted(x):
 
     probe = Probe(Sliced(), x, 0)
     assert (len(probe.calls), probe.first.unread) == (1, 1)
-    assert Probe(Tiny(), x, 0).unread == 0
+    assert Probe(Tiny(), x, 0).first.unread == 0
 
 
 # `nn.MultiheadAttention` ----------------------------------------------------------------------------------------------
