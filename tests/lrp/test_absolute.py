@@ -62,7 +62,11 @@ def test_dropout_doubles_positive_values_and_blanks_negative_ones():
 def test_dropout_of_the_embeddings_changes_nothing():
     tokens, p, R = numbers(2, 3, 4), numbers(1, 3, 4, seed=1), numbers(2, 3, 4, seed=9)
     _, (found,) = pulled(ABS_LRP, lambda x: F.dropout(x + p, 0.1, training=False), tokens, R=R)
-    close(found, naive(lambda x: x + p, lambda x: x.abs() + p.abs(), tokens, R))
+    expected = naive(lambda x: x + p, lambda x: x.abs() + p.abs(), tokens, R)
+    close(found, expected)
+    token = numbers(2, 1, 4, seed=3)
+    _, (found,) = pulled(ABS_LRP, lambda x: F.dropout(torch.cat([token, x + p], 1), 0.1, False)[:, 1:], tokens, R=R)
+    close(found, expected)
 
 
 def test_softmax_has_a_constant_largest_score_and_sum():

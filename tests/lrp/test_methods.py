@@ -181,7 +181,16 @@ def test_multi_head_attention_gives_the_same(method, x):
     close(one, two, TOLERANCE.get(method, 1e-7))
 
 
-PICTURES = ["class token", "distilled", "registers, mean", "attention pooling", "BEiT", "EVA, rotary", "transformers"]
+PICTURES = [
+    "class token",
+    "torchvision",
+    "distilled",
+    "registers, mean",
+    "attention pooling",
+    "BEiT",
+    "EVA, rotary",
+    "transformers",
+]
 
 
 @functools.cache

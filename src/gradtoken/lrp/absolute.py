@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gradtoken.attention import MASKED
-from gradtoken.lrp.backward import Hand, pull
+from gradtoken.lrp.backward import Hand, origin, pull
 from gradtoken.lrp.names import RSUB, SUB, Op
 from gradtoken.lrp.propagate import plain
 from gradtoken.lrp.relevance import per_sample
@@ -123,7 +123,8 @@ def dropped(op: Op, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 
     The dropout of the embeddings is none of those that the authors' code passes.
     """
-    if x.grad_fn is not None and x.grad_fn.name() == "PositionBackward":
+    node = origin(x)
+    if node is not None and node.name() == "PositionBackward":
         y: Tensor = plain(op, x, *args, **kwargs)
         return y
     return absolute(op, x, *args, **kwargs)

@@ -27,6 +27,15 @@ class Hand(torch.autograd.Function):
         return y
 
 
+def origin(x: Tensor) -> Any:
+    """The node of the last operation with a backward pass by hand that x is nothing but a change of shape of."""
+    node: Any = x.grad_fn
+    while node is not None and not hasattr(node, "shares"):
+        parents = [parent for parent, _ in node.next_functions if parent is not None]
+        node = parents[0] if len(parents) == 1 else None
+    return node
+
+
 def pull(f: Callable[..., Tensor], *x: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, ...]]]:
     """f(*x), and the function that pulls a gradient of it back to each x."""
     with torch.enable_grad():

@@ -46,7 +46,7 @@ def propagate(probe: Probe, preset: Preset, *, precise: bool = False, chosen: An
     """
     dtype = torch.float64 if precise else torch.float32
     under = copy.copy(probe)
-    assert under.anatomy, "learnt from the model itself"
+    under.anatomy = probe.anatomy  # learnt from the model itself
     under.net, under.chosen = Lent(probe.net, dtype), chosen or probe.chosen
     under.inputs = mapped(lambda x: converted(x, dtype), probe.inputs)
     run = under.run(rules=Rules(preset))

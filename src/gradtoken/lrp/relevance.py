@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gradtoken.lrp.backward import Hand, pull
+from gradtoken.lrp.backward import Hand, origin, pull
 from gradtoken.lrp.names import DIV, RSUB, SUB, Op
 
 Share = Callable[..., Tensor]
@@ -79,11 +79,11 @@ def patches(share: Share, op: Op, x: Tensor, *args: Any, **kwargs: Any) -> Tenso
 def product(share: Share, op: Op, a: Tensor, b: Tensor) -> Tensor:
     """Matrix product, z-rule for each operand and half of R to each: R_a = a (S b') / 2, S = R / (a b).
 
-    The epsilon of the division is added before the scale of an attention, also where q had it already.
+    The epsilon of the division is added before the scale of an attention, also where q or k had it already.
     """
     if not b.requires_grad and b.ndim == 2:
         return projection(share, F.linear, a, b.mT)
-    both, scale = a.requires_grad and b.requires_grad, scale_of(a)
+    both, scale = a.requires_grad and b.requires_grad, scale_of(a) * scale_of(b)
 
     def shares(R: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
         Z, back = pull(op, a, b)
@@ -105,7 +105,7 @@ class Scaled:
 
 def scale_of(x: Tensor) -> float:
     """The number that x has just been multiplied by."""
-    shares = getattr(x.grad_fn, "shares", None)
+    shares = getattr(origin(x), "shares", None)
     return shares.factor if isinstance(shares, Scaled) else 1.0
 
 
