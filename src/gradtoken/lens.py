@@ -18,7 +18,7 @@ def at_end(probe: Probe, tokens: Tensor, like: Tensor) -> Tensor:
         first = probe.layout.first_of(tokens.shape[1]) if tokens.shape[1] > 1 else 0
         mean = tokens[:, first : first + probe.layout.count].mean(dim=1, keepdim=True)
         tokens = mean.expand(-1, like.shape[1], -1)
-    return tokens.to(like.dtype)
+    return tokens
 
 
 def projected(probe: Probe, tokens: Tensor, read: Callable[[Run], Tensor] = lambda run: run.scores) -> Tensor:

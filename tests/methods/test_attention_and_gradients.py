@@ -89,6 +89,16 @@ def test_attention_written_by_hand_has_the_same_map(name):
     assert worst(two, one) < 1e-10
 
 
+@pytest.mark.parametrize("name", [*OPTIONS, *CLIPPED_ROWS, "input_x_gradient", "libra"])
+def test_half_precision_gives_nearly_the_same_map(name):
+    run = METHODS[name].bind({**OPTIONS, **CLIPPED_ROWS}.get(name, [{}])[0])
+    net, x = zoo.timm_model(), PIXELS.bfloat16()
+    expected = run(Probe(net, x.float(), TARGET))
+    ours = run(Probe(net.bfloat16(), x, TARGET))
+    assert ours.dtype == torch.float32
+    assert worst(ours, expected) < 0.1
+
+
 def test_class_identifiability_is_the_rank_of_each_token():
     net = zoo.timm_model().double()
     ours = class_identifiability(net, PIXELS.double(), TARGET)

@@ -71,7 +71,7 @@ def identified(probe: Probe, tokens: Tensor) -> Tensor:
         some = tokens[:, part.start : part.stop].transpose(0, 1).flatten(0, 1)[:, None]  # (m * B, 1, C)
         head = probe.run(
             inputs=repeated(probe.inputs, len(part)),
-            edits={("out", -1): lambda like, x=some: x.expand(-1, like.shape[1], -1).to(like.dtype)},
+            edits={("out", -1): lambda like, x=some: x.expand(-1, like.shape[1], -1)},
             start=("out", -1),
             graph=False,
         )

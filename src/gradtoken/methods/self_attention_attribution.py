@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from gradtoken.attention import working_dtype
 from gradtoken.inputs import repeated
 from gradtoken.lens import at_end
 from gradtoken.methods import METHODS
@@ -72,11 +73,12 @@ def gradients(probe: Probe, block: int, factors: Tensor, *, own_head: bool, prob
     edits: dict[Place, Edit] = {("Z", block): scale}
     if block in probe.followed and probe.attention[block].square:
         x = probe.plain.value("x", block).repeat(copies, 1, 1)
-        edits["x", block] = lambda like: x.to(like.dtype)
+        edits["x", block] = lambda _: x
         if own_head and block != probe.stream[-1]:
             edits |= {("out", block): keep, ("out", -1): lambda like: at_end(probe, kept["out"], like)}
     start = ("x", block) if ("x", block) in edits else None
     run = probe.run(inputs=repeated(probe.inputs, copies), edits=edits, start=start, probability=probability)
-    read = heads_in(kept["Z"], copies * probe.batch, probe.attention[block].shape[1]).read
+    view = heads_in(kept["Z"], copies * probe.batch, probe.attention[block].shape[1])
     found = [torch.autograd.grad(score, kept["Z"], retain_graph=True)[0] for score in run.scores.sum(dim=0)]
-    return torch.stack([g.reshape(copies, probe.batch, *g.shape[1:]).sum(dim=0) for g in map(read, found)], dim=1)
+    dZ = torch.stack([view.read(g) for g in found], dim=1).to(working_dtype(kept["Z"]))  # (copies * B, K, H, N, D)
+    return dZ.reshape(copies, probe.batch, *dZ.shape[1:]).sum(dim=0)
