@@ -156,6 +156,13 @@ def test_grad_eclip_with_one_head_is_the_official_form():
     assert (lam[1, 1:4].min(), lam[1, 1:4].max()) == (0, 1)  # over tokens that are neither padding nor the class token
 
 
+def test_grad_eclip_has_an_official_form_under_an_attention_pooling():
+    probe = probe_of(ATTENTION_POOLING)
+    one = grad_eclip.one_head(probe)
+    assert one.value("Z", 4).shape == (2, 2, 1, 8)
+    assert run("grad_eclip", probe, official=True).shape == (2, 2, 16)
+
+
 # Input x gradient -----------------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from gradtoken.errors import UnknownName
 from gradtoken.lens import projected, pulled
 from gradtoken.methods import METHODS
 from gradtoken.methods.self_attention_attribution import mean_gradient
+from gradtoken.methods.transition_attention_maps import path
 from gradtoken.probe import Probe
 from gradtoken.readout import collected, content, descend
 
@@ -19,7 +20,7 @@ Mode = Literal["code", "paper"]
     paper="https://doi.org/10.1007/s12652-022-04354-2",
     formula="R = row of T_L ... T_1, T_b = rows of I + max_h(A * g) with sum 1, g = dy_b/dA, y_b the head on block b",
     cost="1 F + K B, and for mode='paper' L steps (F + K B)",
-    needs=("last",),
+    needs=("plain", "last"),
     differs="the paper integrates gradients along A; its code, the default, multiplies one gradient by the mean of the "
     "path, 1/2, and explains the predicted class alone",
 )
@@ -36,13 +37,13 @@ def attribution_rollout(probe: Probe, *, mode: Mode = "code", steps: int = 20) -
     def step(block: int, row: Tensor) -> Tensor:
         attention, v = run.attention[block], run.value("v", block)[:, None]
         if mode == "paper":
-            dZ = mean_gradient(probe, block, torch.linspace(0, 1, steps, dtype=torch.float64), own_head=True)
+            dZ = mean_gradient(probe, block, path(probe, steps), own_head=True)
         else:
             dZ = own_gradient(probe, block) / 2
 
         def T(i: int, j: int) -> Tensor:
             E = (run.A(block, i, j)[:, None] * (dZ[..., i:j, :] @ v.mT)).amax(dim=2)
-            E = E + torch.eye(E.shape[-1]).to(E)[i:j] if attention.square else E
+            E = E + torch.eye(E.shape[-1], dtype=E.dtype, device=E.device)[i:j] if attention.square else E
             total = E.sum(dim=-1, keepdim=True)
             return E / total.where(total != 0, 1)
 

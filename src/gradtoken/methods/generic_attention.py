@@ -17,7 +17,7 @@ from gradtoken.readout import content, descend, first_block, through
     paper="https://arxiv.org/abs/2103.15679",
     formula="R = row of (I + E_L) ... (I + E_1), E_b = mean_h relu(dy/dA * A)",
     cost="1 F + K B",
-    needs=("last",),
+    needs=("plain", "last"),
     differs="the authors' CLIP notebook uses the last block alone: start = number of blocks - 1",
 )
 def generic_attention(probe: Probe, *, start: int = 0) -> Tensor:
@@ -59,7 +59,7 @@ def cross_attended(E: Tensor, R: BiModal, other: BiModal) -> BiModal:
 
 def residual_normalised(R: Tensor) -> Tensor:
     """The rows of R - I with sum 1, and I, eq. 8 and 9; a row that collected nothing stays 0. (..., s, s)"""
-    I = torch.eye(R.shape[-1]).to(R)
+    I = torch.eye(R.shape[-1], dtype=R.dtype, device=R.device)
     collected = R - I
     total = collected.sum(dim=-1, keepdim=True)
     return collected / total.where(total != 0, 1) + I

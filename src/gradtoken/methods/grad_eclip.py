@@ -15,7 +15,7 @@ from gradtoken.run import Run, heads_in
     paper="https://arxiv.org/abs/2502.18816",
     formula="R_i = relu(lam_i sum_c w_c v_ic), w = dy/dz, z = (A v)[readout], lam_i = minmax cos(q, k_i), last block",
     cost="1 F + K B",
-    needs=("last",),
+    needs=("plain", "last"),
     differs="the authors' code recomputes the last attention with one head of the width of all: official=True",
 )
 def grad_eclip(probe: Probe, *, official: bool = False, similarity: bool = True) -> Tensor:
@@ -48,7 +48,7 @@ def one_head(probe: Probe) -> Run:
     v = probe.plain.value("v", block)
     q, k, V = (x.transpose(1, 2).flatten(2).to(v.dtype) for x in (last.q, last.k, v))
     wide = Attention(q[:, None], k[:, None], last.q.shape[3] ** -0.5, probe.reachable[:, None, None], last.causal)
-    z = average(wide, V).reshape(*V.shape[:2], *v.shape[1::2]).transpose(1, 2)
+    z = average(wide, V).reshape(*q.shape[:2], *v.shape[1::2]).transpose(1, 2)
 
     def exchanged(Z: Tensor) -> Tensor:
         view = heads_in(Z, v.shape[0], v.shape[1])

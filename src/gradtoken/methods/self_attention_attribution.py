@@ -19,7 +19,7 @@ from gradtoken.tape import Edit
     paper="https://arxiv.org/abs/2004.11207",
     formula="R = sum_bh (A * mean_k dp(k/m A)/dA)[readout], k = 0 ... m - 1, p the class probability",
     cost="1 F + L steps (F + K B)",
-    needs=("last",),
+    needs=("plain", "last"),
     differs="the paper scales one head at a time and sums k = 1 ... m; its code, as here, all heads of a block, and by "
     "default 64 steps. Both give a matrix for each block; the sum of the readout's rows over blocks is ours",
 )
@@ -29,7 +29,7 @@ def self_attention_attribution(probe: Probe, *, steps: int = 20) -> Tensor:
     Returns (B, K, S). Unit: probability; signed; all entries of a block's matrices sum to what its attention changes in
     the probability, as steps grow.
     """
-    factors = torch.arange(steps, dtype=torch.float64) / steps
+    factors = torch.arange(steps, dtype=probe.dq.dtype, device=probe.dq.device) / steps
     return torch.stack([block_map(probe, block, factors) for block in probe.plain.blocks]).sum(dim=0)
 
 

@@ -21,7 +21,7 @@ from gradtoken.run import Run
     paper="https://openreview.net/forum?id=TT-cf6QSDaQ",
     formula="R = s * W, s = row of A_L (I + A_{L-1}) ... (I + A_start), W = row of mean_h relu(mean_a dy(a x)/dA_L)",
     cost="1 F + steps (F + K B)",
-    needs=("last",),
+    needs=("plain", "last"),
     differs="the authors' script for deletion and insertion uses all blocks: start=0",
 )
 def transition_attention_maps(
@@ -52,7 +52,7 @@ def states(probe: Probe, start: int) -> Tensor:
 def positive_gradient(probe: Probe, steps: int | None) -> Tensor:
     """The readout's row of W = mean_h relu(mean over runs of dA), last block; None: the plain run. (B, K, M)"""
     block = len(probe.attention) - 1
-    runs = [probe.plain] if steps is None else scaled_runs(probe, torch.linspace(0, 1, steps, dtype=torch.float64))
+    runs = [probe.plain] if steps is None else scaled_runs(probe, path(probe, steps))
     found = [(run.gradient("Z", block), run.value("v", block)) for run in runs]
     dZ, v = (torch.cat([beside(x, probe.batch) for x in parts], dim=-1) for parts in zip(*found, strict=True))
 
@@ -65,6 +65,11 @@ def positive_gradient(probe: Probe, steps: int | None) -> Tensor:
 def beside(x: Tensor, batch: int) -> Tensor:
     """Repeats of the batch, side by side in the last axis. (m * B, ..., D) -> (B, ..., m * D)"""
     return torch.cat(torch.split(x, batch), dim=-1)
+
+
+def path(probe: Probe, steps: int) -> Tensor:
+    """Factors 0 ... 1, both ends included."""
+    return torch.linspace(0, 1, steps, dtype=probe.dq.dtype, device=probe.dq.device)
 
 
 def scaled_runs(probe: Probe, factors: Tensor) -> Iterator[Run]:
