@@ -38,7 +38,7 @@ def row(entry: Entry) -> str:
         f"`{entry.formula}`",
         "yes" if entry.class_aware else "no",
         entry.cost,
-        ", ".join(map(manual.need, entry.needs)),
+        ", ".join(manual.needs(entry)),
         f"[{short(entry.paper)}]({entry.paper})",
     ]
     return f"| {' | '.join(map(cell, cells))} |"

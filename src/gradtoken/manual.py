@@ -63,11 +63,16 @@ def facts(entry: Entry) -> dict[str, str]:
         "formula": entry.formula,
         "class-aware": "yes" if entry.class_aware else "no, the same map for every class",
         "cost": entry.cost,
-        "needs": "; ".join(map(need, entry.needs)),
+        "needs": "; ".join(needs(entry)),
         "paper": entry.paper,
         "differs": entry.differs,
     }
     return {name: value for name, value in found.items() if value}
+
+
+def needs(entry: Entry) -> list[str]:
+    """What a model must have for a method; a whole pass (`plain`) is what every model has."""
+    return [need(name) for name in entry.needs if name != "plain"]
 
 
 def need(name: str) -> str:

@@ -1,6 +1,5 @@
 """A dictionary of named functions that refuses duplicates and suggests the nearest name."""
 
-import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ class Entry:
     """One registered function and what is known about it.
 
     formula: in one line. class_aware: whether the map depends on the target. cost: forward (F) and backward (B) passes,
-    with L blocks, H heads, S tokens and K targets. needs: attributes of the probe that refuse a model which lacks them.
+    with L blocks, H heads, S tokens and K targets. needs: attributes of the probe that are read first, in this order;
+    they refuse a model which lacks them.
     differs: how the paper and its authors' code differ, or how this differs from both; empty where nothing does.
     """
 
@@ -36,7 +36,14 @@ class Entry:
         for name in options:
             if name not in known:
                 raise UnknownName.among(f"option of {self.name}", name, known)
-        return torch.inference_mode(False)(functools.partial(self.call, **options))
+
+        @torch.inference_mode(False)
+        def run(subject: Any) -> Any:
+            for need in self.needs:
+                getattr(subject, need)
+            return self.call(subject, **options)
+
+        return run
 
 
 class Registry(dict[str, Entry]):

@@ -1,6 +1,7 @@
 """Watch a whole forward pass: keep tensors inside the graph, replace some, and pass over what need not be computed."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,11 +14,6 @@ from gradtoken.operations import PRODUCTS, SOFTMAXES, Op
 from gradtoken.record import Recorder
 
 Edit = Callable[[Tensor], Tensor]
-EXPENSIVE: set[Op] = {
-    *PRODUCTS,
-    *SOFTMAXES,
-    *(F.linear, F.conv2d, F.scaled_dot_product_attention, F.layer_norm, F.gelu, F.silu, torch.addmm, torch.baddbmm),
-}
 NESTED: set[Op] = {F.multi_head_attention_forward, torch.einsum}  # made of operations that are counted themselves
 
 
@@ -58,7 +54,7 @@ class Tape(Recorder):
             self.finder.multihead(args[0])
         attended = len(self.Z)
         if self.number + 1 < self.skip and op not in NESTED:
-            out = zeros_of(op, args, kwargs or {}) if op in EXPENSIVE else op(*args, **(kwargs or {}))
+            out = zeros_of(op, args, kwargs or {}) if op in SHAPES else op(*args, **(kwargs or {}))
         else:
             out = super().__torch_function__(op, types, args, kwargs)
         if self.finder is not None and len(self.Z) > attended and op not in NESTED:
@@ -107,12 +103,49 @@ def same(x: Tensor) -> Tensor:
     return x
 
 
-def zeros_of(op: Op, args: Any, kwargs: Any) -> Any:
-    """What an operation would give, as zeros."""
-    like = next(floating((*args, *kwargs.values())))
+# Shapes of results, for operations that are passed over ---------------------------------------------------------------
+
+
+def projected(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[int, ...]:  # noqa: ARG001
+    return (*input.shape[:-1], weight.shape[0])
+
+
+def attended(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> tuple[int, ...]:  # noqa: ARG001
+    return (*query.shape[:-1], value.shape[-1])
+
+
+def multiplied(a: Tensor, b: Tensor, **_: Any) -> tuple[int, ...]:
+    if min(a.ndim, b.ndim) < 2:
+        return by_meta(torch.matmul, a, b)
+    batch: tuple[int, ...] = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])  # type: ignore[no-untyped-call]
+    return (*batch, a.shape[-2], b.shape[-1])
+
+
+def unchanged(x: Tensor, *_: Any, **__: Any) -> tuple[int, ...]:
+    return x.shape
+
+
+def by_meta(op: Op, *args: Any, **kwargs: Any) -> tuple[int, ...]:
+    """By PyTorch's own arithmetic of shapes, which is slow."""
 
     def meta(x: Any) -> Any:
         return x.to("meta") if isinstance(x, Tensor) else x
 
-    out = op(*map(meta, args), **{name: meta(x) for name, x in kwargs.items()})
-    return like.new_zeros(out.shape)
+    shape: tuple[int, ...] = op(*map(meta, args), **{name: meta(x) for name, x in kwargs.items()}).shape
+    return shape
+
+
+SHAPES: dict[Op, Callable[..., tuple[int, ...]]] = {
+    F.linear: projected,
+    F.scaled_dot_product_attention: attended,
+    **dict.fromkeys(PRODUCTS, multiplied),
+    **dict.fromkeys((*SOFTMAXES, F.layer_norm, F.gelu, F.silu), unchanged),
+    **{op: partial(by_meta, op) for op in (F.conv2d, torch.addmm, torch.baddbmm)},
+}
+
+
+def zeros_of(op: Op, args: Any, kwargs: Any) -> Tensor:
+    """What an operation would give, as zeros."""
+    like = next(floating((*args, *kwargs.values())))
+    shape = SHAPES[op](*args, **kwargs) if args else by_meta(op, **kwargs)
+    return like.new_zeros(shape)

@@ -13,7 +13,7 @@ from gradtoken.readout import content, fitted, present
     paper="https://papers.nips.cc/paper_files/paper/2022/hash/20e45668fefa793bd9f2edf19be12c4b-Abstract-Conference.html",
     formula="R_i = sum_b abar_i sum_c (dy/dx * x)_ic, abar_i = mean_hq A_qi, x the block's input",
     cost="1 F + K B",
-    needs=("stream",),
+    needs=("plain", "stream"),
     differs="the paper speaks of a block's output, its code, as here, of the input. The authors' notebooks hide [CLS] "
     "and [SEP] from the model; padding counts among their query tokens, and not among these",
 )

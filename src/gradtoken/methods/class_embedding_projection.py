@@ -22,7 +22,7 @@ Gradient = Literal["cross_entropy", "logit"]
     paper="https://arxiv.org/abs/2310.18969",
     formula="R = -sum_bh dl_b/dA[readout], l_b = cross entropy of the head on the branch of block b's attention",
     cost="1 F + K B",
-    needs=("stream",),
+    needs=("plain", "stream"),
     differs="the code takes the softmax twice in its cross entropy, as here; its variant with logits reads the largest "
     "one, and has the other sign",
 )

@@ -11,7 +11,7 @@ from gradtoken.readout import collected, content, present, readout
     paper="https://arxiv.org/abs/2012.09838",
     formula="R = relu(mean_h w_h A_h[readout]), w_h = mean of dy/dA_h, last block",
     cost="1 F + K B",
-    needs=("last",),
+    needs=("plain", "last"),
     differs="the authors' code rescales the map to [0, 1] and makes it NaN where all of it is clipped; "
     "padding counts in its weights for texts, and not in these",
 )

@@ -11,7 +11,7 @@ from gradtoken.readout import over_content
     paper="https://arxiv.org/abs/1610.02391",
     formula="R = relu(sum_c w_c X_c), w_c = mean over patches of dy/dX_c, X what the last attention reads",
     cost="1 F + K B",
-    needs=("stream",),
+    needs=("plain", "stream"),
     differs="the paper is about convolutions; the layer is the one that the package pytorch-grad-cam takes for ViT",
 )
 def gradcam_features(probe: Probe) -> Tensor:

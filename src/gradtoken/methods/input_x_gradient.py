@@ -11,6 +11,7 @@ from gradtoken.readout import content
     paper="https://arxiv.org/abs/1605.01713",
     formula="R = sum_c x_c dy/dx_c",
     cost="1 F + K B",
+    needs=("plain",),
 )
 def input_x_gradient(probe: Probe) -> Tensor:
     """First-order contribution of each pixel, or of each token's embedding: R = sum_c x_c dy/dx_c.

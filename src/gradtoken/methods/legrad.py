@@ -16,7 +16,7 @@ from gradtoken.readout import collected, content, present, readout, visible
     paper="https://arxiv.org/abs/2404.03214",
     formula="R = sum_b mean_hi relu(dy_b/dA)_hi, y_b the head on the mean token of block b's output",
     cost="1 F + L short F + L K short B",
-    needs=("stream",),
+    needs=("plain", "stream"),
     differs="the paper takes the mean over all blocks; its code, as the default here, the sum over the last two",
 )
 def legrad(probe: Probe, *, layers: int | Literal["all"] = 2) -> Tensor:

@@ -14,7 +14,7 @@ from gradtoken.readout import collected, content, descend, first_block
     paper="https://arxiv.org/abs/2012.09838",
     formula="R = row of (I + E_L) ... (I + E_s), E_b = mean_h (dA_b * R_A_b)+",
     cost="2 F + K B + K relprops",
-    needs=("last",),
+    needs=("plain", "last"),
     differs="the authors balance residual connections by sums over the batch, here by those of each sample; the paper "
     "uses all blocks and normalises no rows, their experiments as described at the options",
 )
