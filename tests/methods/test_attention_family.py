@@ -196,6 +196,15 @@ def test_self_attention_attribution_reads_probabilities():
         run("self_attention_attribution", probe_of(CLASS_TOKEN, lambda logits: logits[:, 0]), steps=2)
 
 
+@pytest.mark.parametrize(
+    "name", ["transition_attention_maps", "beyond_intuition", "self_attention_attribution", "attribution_rollout"]
+)
+def test_no_steps_are_refused(name):
+    options = {"mode": "paper"} if name == "attribution_rollout" else {}
+    with pytest.raises(BadTarget, match="expected at least 1 step, got 0"):
+        run(name, probe_of(CLASS_TOKEN), steps=0, **options)
+
+
 # AGCAM, GradCAM -------------------------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ from gradtoken.attention import working_dtype
 from gradtoken.inputs import repeated
 from gradtoken.lens import at_end
 from gradtoken.methods import METHODS
-from gradtoken.methods.transition_attention_maps import times
+from gradtoken.methods.transition_attention_maps import path, times
 from gradtoken.passes import micro_batches
 from gradtoken.probe import Probe
 from gradtoken.readout import collected, content, readout
@@ -29,7 +29,7 @@ def self_attention_attribution(probe: Probe, *, steps: int = 20) -> Tensor:
     Returns (B, K, S). Unit: probability; signed; all entries of a block's matrices sum to what its attention changes in
     the probability, as steps grow.
     """
-    factors = torch.arange(steps, dtype=probe.dq.dtype, device=probe.dq.device) / steps
+    factors = path(probe, steps) * ((steps - 1) / steps)
     return torch.stack([block_map(probe, block, factors) for block in probe.plain.blocks]).sum(dim=0)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gradtoken.attention import average_rows
+from gradtoken.errors import BadTarget
 from gradtoken.inputs import repeated
 from gradtoken.methods import METHODS
 from gradtoken.passes import micro_batches
@@ -68,7 +69,9 @@ def beside(x: Tensor, batch: int) -> Tensor:
 
 
 def path(probe: Probe, steps: int) -> Tensor:
-    """Factors 0 ... 1, both ends included."""
+    """Factors 0 ... 1, both ends included. Raises BadTarget for none."""
+    if steps < 1:
+        raise BadTarget(f"expected at least 1 step, got {steps}")
     return torch.linspace(0, 1, steps, dtype=probe.dq.dtype, device=probe.dq.device)
 
 
