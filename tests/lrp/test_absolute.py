@@ -77,6 +77,21 @@ def test_softmax_has_a_constant_largest_score_and_sum():
     close(found, scaled(x * (s + x.sign() * twin) * R / (s + 1e-9)))
 
 
+@pytest.mark.parametrize("hide", [-1e4, -torch.inf, torch.finfo(torch.float64).min])
+def test_a_hidden_score_is_as_if_it_were_not_there(hide):
+    R, mask = numbers(2, 3, seed=9), torch.tensor([0, 0, hide], dtype=torch.float64)
+    _, (found,) = pulled(ABS_LRP, lambda x: (x + mask).softmax(-1), x, R=R)
+    assert not found[:, 2].any()
+    close(found[:, :2], pulled(ABS_LRP, lambda x: x.softmax(-1), x[:, :2], R=R[:, :2])[1][0])
+
+
+def test_a_row_that_sees_nothing_is_finite():
+    everything = torch.full((3,), torch.finfo(torch.float64).min, dtype=torch.float64)
+    value, (found,) = pulled(ABS_LRP, lambda x: x.masked_fill(everything < 0, everything[0]).softmax(-1), x)
+    close(value, torch.full((2, 3), 1 / 3, dtype=torch.float64))
+    assert found.isfinite().all()
+
+
 def test_layer_norm_has_constant_statistics():
     """Those of |x| in the twin."""
     R, w, c = numbers(2, 3, seed=9), numbers(3, seed=3), numbers(3, seed=4)

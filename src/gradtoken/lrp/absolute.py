@@ -55,8 +55,8 @@ def absolute(op: Op, *args: Any, **kwargs: Any) -> Tensor:
         if is_gradient():
             return back(R)
         S = R / (y.abs() + EPS)
-        pairs = zip(back(S), pull(twin, *x)[1](S), strict=True)
-        return tuple(unit(e * (g + t)) for e, (g, t) in zip(x, pairs, strict=True))
+        slopes = [g + t for g, t in zip(back(S), pull(twin, *x)[1](S), strict=True)]
+        return tuple(unit((e * s).where(s != 0, 0)) for e, s in zip(x, slopes, strict=True))  # x may be -inf, hidden
 
     return Hand.of(f, shares, *(args[i] for i in places))
 
@@ -109,6 +109,7 @@ def is_mask(x: Tensor) -> bool:
 def softmax(_op: Op, x: Tensor, dim: int = -1, **_: Any) -> Tensor:
     """Largest score and sum are constants; what is hidden stays hidden in the twin, although its size is large."""
     hidden = x.detach() <= MASKED / 2
+    hidden = hidden & ~hidden.all(dim, keepdim=True)  # the row of a token that is padding itself
 
     def f(x: Tensor) -> Tensor:
         e = x.masked_fill(hidden, -torch.inf)
