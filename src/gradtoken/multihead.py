@@ -56,9 +56,9 @@ def multi_head_attention(
     if bias_k is not None or bias_v is not None or add_zero_attn or other.get("static_k") is not None:
         raise BadModel("nn.MultiheadAttention with add_bias_kv, add_zero_attn or static keys cannot be explained")
     single = query.ndim == 2
-    if single:
-        query, key, value = (x[:, None] for x in (query, key, value))
-    query, key, value = (x.transpose(0, 1) for x in (query, key, value))  # samples first, as everywhere else
+    # Samples first, as everywhere else; one tensor for all three stays one, whose gradient is that by all of them.
+    turned = {id(x): (x[:, None] if single else x).transpose(0, 1) for x in (query, key, value)}
+    query, key, value = (turned[id(x)] for x in (query, key, value))
     B, N, C = query.shape
     stacked = None if in_proj_weight is None else in_proj_weight.chunk(3)
     weights = stacked or (q_proj_weight, k_proj_weight, v_proj_weight)

@@ -163,6 +163,22 @@ def test_grad_eclip_has_an_official_form_under_an_attention_pooling():
     assert run("grad_eclip", probe, official=True).shape == (2, 2, 16)
 
 
+# GradCAM on features --------------------------------------------------------------------------------------------------
+
+
+def test_features_that_one_tensor_gives_to_q_k_and_v_have_the_gradient_by_all_three():
+    probe = probe_of(zoo.PICTURES["torchvision"])
+    kept = []
+    hook = probe.net.encoder.layers[-1].ln_1.register_forward_hook(lambda *args: kept.append(args[2]))
+    logits = probe.net(probe.grid).gather(1, TARGET)
+    hook.remove()
+    X = kept[0].detach()[:, 1:].mT
+    for k in range(2):
+        (dX,) = torch.autograd.grad(logits[:, k].sum(), kept, retain_graph=True)
+        w = dX[:, 1:].mean(dim=1, keepdim=True)
+        close(run("gradcam_features", probe)[:, k], (w @ X)[:, 0].clamp(min=0))
+
+
 # Input x gradient -----------------------------------------------------------------------------------------------------
 
 
