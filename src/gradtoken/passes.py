@@ -70,6 +70,7 @@ def run(
     changes = numbered(probe, {p: e for p, e in (edits or {}).items() if p[0] != "Z"}, copies * probe.batch)
     with rules or contextlib.nullcontext():
         inputs = edited_leaves(inputs, changes)
+    inputs = mapped(differentiable, inputs) if graph else inputs
     leaves, unseen = floating_leaves(inputs), attentions_before(probe, start)
     tape = Tape(
         set(probe.anatomy.shapes),
@@ -81,8 +82,6 @@ def run(
         limit=None if probe.limit is None else probe.limit - unseen,
     )
     with untouched(probe.net, leaves), torch.set_grad_enabled(graph):
-        for x in leaves if graph else ():
-            x.requires_grad_()
         with rules or contextlib.nullcontext(), tape:
             output = apply(probe.net, inputs)
         scores, calls = scores_of(probe, tape, output, copies, probability=probability, plain=plain)
@@ -142,6 +141,12 @@ def check_restart(probe: "Probe", start: Place) -> None:
 def floating_leaves(inputs: Inputs) -> list[Tensor]:
     """The inputs that may have a gradient."""
     return [x for x in tensors(inputs) if x.is_floating_point()]
+
+
+@torch.enable_grad()
+def differentiable(x: Any) -> Any:
+    """A floating input as a node that has a gradient, and that a model may write to, as it may not to a leaf."""
+    return x.requires_grad_().view_as(x) if isinstance(x, Tensor) and x.is_floating_point() else x
 
 
 def edited_leaves(inputs: Inputs, edits: Mapping[int, Edit]) -> Inputs:
