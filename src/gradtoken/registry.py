@@ -47,7 +47,7 @@ class Entry:
 
 
 class Registry(dict[str, Entry]):
-    """Entries by name; `kind` is the word used in messages."""
+    """Entries in the order of their names; `kind` is the word used in messages."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
@@ -71,6 +71,8 @@ class Registry(dict[str, Entry]):
                 raise ValueError(f"{self.kind} {name!r} is registered twice")
             summary = (call.__doc__ or "").strip().split("\n")[0]
             self[name] = Entry(name, call, paper, summary, formula, class_aware, cost, needs, differs)
+            for known in sorted(self):
+                self[known] = self.pop(known)
             return call
 
         return register
