@@ -155,6 +155,14 @@ def test_other_models(name):
     assert Neurons(net, x[:1], 2, 0).values(x).shape == (8, 16, 32)
 
 
+def test_half_precision():
+    net, x = subject()
+    expected = Neurons(net, x[:1], 2, 5).mean(x)
+    found = maximise_activation(net.bfloat16(), 2, 5, size=16, steps=2)
+    assert found.picture.dtype == found.losses.dtype == torch.float32
+    torch.testing.assert_close(Neurons(net, x[:1], 2, 5).mean(x), expected, rtol=0.1, atol=0.1)
+
+
 def test_refusals():
     net, _ = subject()
     with pytest.raises(BadTarget, match="expected a block from 0 to 3, got 4"):

@@ -7,6 +7,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from gradtoken.anatomy import PROJECTIONS, BlockFinder
+from gradtoken.attention import working_dtype
 from gradtoken.errors import BadModel, BadTarget
 from gradtoken.inputs import apply
 from gradtoken.methods.random import seeded
@@ -77,11 +78,17 @@ def maximise_activation(
 
 
 def start_from(net: nn.Module, size: int | tuple[int, int], generator: Generator | None) -> tuple[Generator, Tensor]:
-    """The source of random numbers, and a picture of U(0, 1) where the model is."""
+    """The source of random numbers, and a picture of U(0, 1) where the model is, in float32 or float64."""
     H, W = (size, size) if isinstance(size, int) else size
     source = seeded(generator)
-    weight = next((p for p in net.parameters() if p.is_floating_point()), torch.empty(0))
-    return source, torch.rand(3, H, W, generator=source, device=source.device).to(weight)
+    weight = weight_of(net)
+    picture = torch.rand(3, H, W, generator=source, device=source.device)
+    return source, picture.to(weight.device, working_dtype(weight))
+
+
+def weight_of(net: nn.Module) -> Tensor:
+    """A weight, which says where the model is and how it counts."""
+    return next((p for p in net.parameters() if p.is_floating_point()), torch.empty(0))
 
 
 def augmented(x: Tensor, left: float, as_coded: bool, source: Generator) -> Tensor:
@@ -128,7 +135,8 @@ class Neurons:
     """One feature of one block's MLP."""
 
     def __init__(self, net: nn.Module, picture: Tensor, block: int, feature: int) -> None:
-        self.probe = Probe(net, picture)
+        self.dtype = weight_of(net).dtype
+        self.probe = Probe(net, picture.to(self.dtype))
         stream = self.probe.stream
         if not -len(stream) <= block < len(stream):
             raise BadTarget(f"expected a block from 0 to {len(stream) - 1}, got {block}")
@@ -140,7 +148,7 @@ class Neurons:
 
     def find(self, picture: Tensor) -> int:
         """The number of what the last projection of the block reads, after another projection of the same MLP."""
-        finder = ProjectionFinder()
+        finder, picture = ProjectionFinder(), picture.to(self.dtype)
         finder.numbers[picture] = -1
         with torch.no_grad(), Tape(set(), finder=finder, limit=self.probe.limit):
             apply(self.probe.net, picture)
@@ -155,7 +163,7 @@ class Neurons:
 
     def values(self, pictures: Tensor) -> Tensor:
         """All features of the patches; the model is run no further. (m, 3, H, W) -> (m, S, 4 C)"""
-        found: list[Tensor] = []
+        found, inputs = list[Tensor](), pictures.to(self.dtype, copy=True)  # a model may write to them
 
         def take(x: Tensor) -> Tensor:
             found.append(x)
@@ -163,7 +171,7 @@ class Neurons:
 
         tape = Tape({self.number}, edits={self.number: take}, limit=self.probe.limit)
         with contextlib.suppress(Enough), tape:
-            apply(self.probe.net, pictures)
+            apply(self.probe.net, inputs)
         count = self.probe.attention[self.block].shape[2]
         view = tokens_in(found[0].shape, len(pictures), count, "middle" in self.probe.anatomy.tokens_first)
         if view is None or count < self.probe.layout.count:
@@ -172,4 +180,4 @@ class Neurons:
 
     def mean(self, pictures: Tensor) -> Tensor:
         """Mean of the feature over patches and pictures, ()."""
-        return self.values(pictures)[:, :, self.feature].mean()
+        return self.values(pictures)[:, :, self.feature].mean(dtype=pictures.dtype)
