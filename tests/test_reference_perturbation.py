@@ -346,15 +346,80 @@ def test_globenc_of_a_picture_ignores_the_ffn():
 # ------------------------------------------------------------------------------------------ DecompX
 
 
+READINGS = [decomposition.Reading(b, f) for b in ("after_residual", "where_added") for f in (True, False)]
+
+
 @torch.no_grad()
-def test_decompx_parts_sum_to_the_truth_everywhere(subject):
-    parts, true, share, logits = decomposition.decomposed(*subject)
-    for p, t in zip(parts, true, strict=True):
+@pytest.mark.parametrize("reading", READINGS, ids=str)
+def test_decompx_parts_sum_to_the_truth_everywhere(subject, reading):
+    parts, whole, share, logits = decomposition.decomposed(*subject, reading)
+    for p, t in zip(parts, whole, strict=True):
         gaps = decomposition.gaps(p, t)
         assert max(gaps.values()) < 1e-10, gaps
-    assert share.shape == (len(true[0].y), CLASSES)
+    assert share.shape == (len(whole[0].y), CLASSES)
     assert_close(share.sum(dim=0), logits, rtol=0, atol=1e-10)
     assert (share < 0).any()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("reading", READINGS, ids=str)
+def test_decompx_parts_lack_nothing_but_the_value_bias(subject, reading):
+    whole = decomposition.decomposed(*subject, reading)[1]
+    for b, (w, s) in enumerate(zip(whole, decomposition.steps(*subject)[0], strict=True)):
+        later = reading.biases == "after_residual" and b > 0
+        for name in vars(w):
+            lacking = s.block.value[1] if later and name in ("v", "Z") else torch.zeros(())
+            assert_close(getattr(w, name) + lacking, getattr(s.true, name))
+
+
+@torch.no_grad()
+def test_decompx_shares_out_the_biases_of_attention_after_the_residual(subject):
+    net, _ = subject
+    reading = decomposition.Reading()
+    parts = decomposition.decomposed(*subject, reading)[0]
+    for b, s in enumerate(decomposition.steps(*subject)[0]):
+        X, (W_V, b_V), (W_O, b_O) = (parts[b - 1].y if b else decomposition.own(s.x)), s.block.value, s.block.out
+        u = decomposition.norm_parts(X, s.block.norm1, s.x) if not models.is_bert(net) else X
+        T = torch.zeros_like(X)
+        for i in range(len(X)):
+            for k in range(len(X)):
+                A_ik = s.A[:, i, k].repeat_interleave(len(W_V) // len(s.A))
+                for j in range(len(X)):
+                    T[i, j] += W_O @ (A_ik * (W_V @ u[k, j] + (b_V if b == 0 and j == k else 0)))
+        T, bias = T + X, b_O if b == 0 else W_O @ b_V + b_O
+        for i in range(len(X)):
+            weight = (T[i] @ bias).abs()
+            assert_close(parts[b].mid[i], T[i] + weight[:, None] / weight.sum() * bias, rtol=0, atol=1e-10)
+
+
+@torch.no_grad()
+def test_decompx_in_every_reading_is_one_without_biases(subject):
+    net, x = subject
+    for name, p in net.named_parameters():
+        if name.endswith("bias"):
+            p.zero_()
+    shares = [decomposition.decomposed(net, x, reading)[2] for reading in READINGS]
+    for share in shares[1:]:
+        assert_close(share, shares[0])
+
+
+@torch.no_grad()
+def test_decompx_of_a_scaled_branch_is_that_of_the_scale_folded_in():
+    net, x = one(timm_model(init_values=0.5))
+    folded, apart = (decomposition.decomposed(net, x, decomposition.Reading(folded=f))[2] for f in (True, False))
+    for block in net.blocks:
+        for layer, scale in ((block.attn.proj, block.ls1), (block.mlp.fc2, block.ls2)):
+            layer.weight.mul_(scale.gamma[:, None])
+            layer.bias.mul_(scale.gamma)
+            scale.gamma.fill_(1)
+    for f in (True, False):
+        assert_close(decomposition.decomposed(net, x, decomposition.Reading(folded=f))[2], folded)
+    assert not torch.allclose(folded, apart, rtol=1e-3)
+
+
+def test_decompx_refuses_an_unknown_reading():
+    with pytest.raises(ValueError, match="'where_added', got 'nowhere'"):
+        decomposition.decompx(timm_model(), pictures(), TARGET, biases="nowhere")
 
 
 @torch.no_grad()
@@ -374,7 +439,7 @@ def test_decompx_true_values_are_the_model_s(subject):
 @torch.no_grad()
 def test_decompx_of_one_token_is_the_logit():
     net, _ = one(bert())
-    _, _, share, logits = decomposition.decomposed(net, {"input_ids": torch.tensor([[1]])})
+    _, _, share, logits = decomposition.decomposed(net, {"input_ids": torch.tensor([[1]])}, decomposition.Reading())
     assert_close(share[0], logits, rtol=0, atol=1e-10)
 
 

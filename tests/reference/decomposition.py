@@ -16,14 +16,20 @@ Choices where the papers leave it open, each the most literal reading:
 - GlobEnc of a pre-LN block: ||T + diag(x)||, that is mid without b_O; the FFN is ignored and the residual stream
   passes no LayerNorm;
 - DecompX: the weights of a bias b are |<T_ij, b>| / (sum_j |<T_ij, b>| + 1e-12), T_ij taken right after the linear
-  map (for beta: after gamma; for the classifier: the vector over classes). A bias orthogonal to every part is lost.
-  Each of query, key, value, ... is one linear map over all heads, so the value bias is spread before the heads split.
+  map (for beta: after gamma; for the classifier: the vector over classes). A bias orthogonal to every part is lost;
+- DecompX, the biases of attention, as in the published code (github.com/mohsenfayyaz/DecompX, src/modeling_bert.py at
+  7096a1b): W_O b_V + b_O is shared out as one vector, after the residual sum; but in the first block v_j, b_V included,
+  belongs to token j, and b_O alone is shared out there. A pre-LN block does the same at mid, and in the first one
+  LN1(x_j) belongs to token j. `biases="where_added"` instead shares out b_V at v, over all heads at once, and b_O
+  before the residual sum;
+- DecompX, layer scale, which the published code does not know: folded into W and b of the linear map before it;
+  `folded=False` instead shares out b_2 (and b_O of "where_added") at its own linear map and then scales the parts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -41,15 +47,22 @@ Linear = tuple[Tensor, Tensor | None]  # W (out, in), b (out,)
 
 @dataclass(frozen=True)
 class Block:
-    """One encoder layer: its linear maps over all heads (layer scale folded in), its norms, and where they stand."""
+    """One encoder layer: its linear maps over all heads, its norms, where they stand, its layer scales."""
 
     value: Linear
-    out: Linear
+    proj: Linear
     fc1: Linear
     fc2: Linear
     norm1: nn.LayerNorm
     norm2: nn.LayerNorm
     pre: bool  # LayerNorm before (ViT) or after (BERT) each half
+    scale1: Tensor  # (C,) of the attention branch, 1 without layer scale
+    scale2: Tensor  # (C,) of the FFN branch
+
+    @property
+    def out(self) -> Linear:
+        """W_O and b_O, layer scale folded in."""
+        return scaled(self.proj, self.scale1)
 
 
 @dataclass(frozen=True)
@@ -77,10 +90,14 @@ class Step:
     true: Values
 
 
-def pair(layer: nn.Linear, scale: nn.Module | None = None) -> Linear:
-    """W and b, multiplied by the layer scale if there is one."""
-    gamma = getattr(scale, "gamma", torch.ones((), dtype=layer.weight.dtype))
-    return gamma.reshape(-1, 1) * layer.weight, None if layer.bias is None else gamma * layer.bias
+def pair(layer: nn.Linear) -> Linear:
+    return layer.weight, layer.bias
+
+
+def scaled(map_: Linear, scale: Tensor) -> Linear:
+    """diag(scale) W and scale * b."""
+    W, b = map_
+    return scale[:, None] * W, None if b is None else scale * b
 
 
 def opened(layer: nn.Module) -> Block:
@@ -88,11 +105,13 @@ def opened(layer: nn.Module) -> Block:
     if hasattr(layer, "attention"):
         out = layer.attention.output
         maps = (layer.attention.self.value, out.dense, layer.intermediate.dense, layer.output.dense)
-        return Block(*map(pair, maps), out.LayerNorm, layer.output.LayerNorm, pre=False)
+        one = torch.ones_like(out.LayerNorm.weight)
+        return Block(*map(pair, maps), out.LayerNorm, layer.output.LayerNorm, pre=False, scale1=one, scale2=one)
     W, b = pair(layer.attn.qkv)
     value = (W.chunk(3)[2], None if b is None else b.chunk(3)[2])
-    maps = (value, pair(layer.attn.proj, layer.ls1), pair(layer.mlp.fc1), pair(layer.mlp.fc2, layer.ls2))
-    return Block(*maps, layer.norm1, layer.norm2, pre=True)
+    maps = (value, pair(layer.attn.proj), pair(layer.mlp.fc1), pair(layer.mlp.fc2))
+    scales = [getattr(ls, "gamma", torch.ones_like(layer.norm1.weight)) for ls in (layer.ls1, layer.ls2)]
+    return Block(*maps, layer.norm1, layer.norm2, True, *scales)
 
 
 def samples(inputs: Inputs) -> Iterator[tuple[Inputs, list[int], int]]:
@@ -140,7 +159,7 @@ def values(block: Block, at: Callable[[str], Tensor]) -> Values:
     mid = at("x") + at("branch")
     w = layer_norm(mid, block.norm2 if block.pre else block.norm1)
     z = linear(w, block.fc1)
-    total = (mid if block.pre else w) + linear(gelu(z), block.fc2)
+    total = (mid if block.pre else w) + linear(gelu(z), scaled(block.fc2, block.scale2))
     v = torch.cat(list(at("v")), dim=-1)  # (H, N, D) -> (N, H D)
     return Values(at("norm"), v, at("Z"), mid, w, z, gelu(z), total, at("out"))
 
@@ -248,6 +267,18 @@ def globenc(net: nn.Module, inputs: Inputs, target: Tensor, value_bias: bool = T
 # ------------------------------------------------------------------------------------------ the network decomposed
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What the paper leaves open, see above."""
+
+    biases: str = "after_residual"  # of attention; or "where_added"
+    folded: bool = True  # layer scale
+
+    def __post_init__(self) -> None:
+        if self.biases not in ("after_residual", "where_added"):
+            raise ValueError(f"expected biases 'after_residual' or 'where_added', got {self.biases!r}")
+
+
 def absdot(X: Tensor, b: Tensor | None) -> Tensor:
     """X_ij + b |<X_ij, b>| / sum_j |<X_ij, b>|. (..., N, C)"""
     if b is None:
@@ -277,19 +308,55 @@ def slope(f: Tensor, z: Tensor) -> Tensor:
     return (f / (z + EPS)).unsqueeze(-2)
 
 
-def block_parts(s: Step, X: Tensor) -> Values:
+def joint_bias(block: Block) -> Tensor | None:
+    """W_O b_V + b_O: the rows of A sum to 1, so all of b_V passes through the attention. (C,)"""
+    b_V, (W_O, b_O) = block.value[1], block.out
+    if b_V is None:
+        return b_O
+    return W_O @ b_V if b_O is None else W_O @ b_V + b_O
+
+
+def own(x: Tensor) -> Tensor:
+    """Every row its own only part, (N, C) -> (N, N, C)."""
+    return with_residual(torch.zeros(len(x), *x.shape, dtype=x.dtype), x)
+
+
+def scaled_parts(X: Tensor, map_: Linear, scale: Tensor, folded: bool) -> Tensor:
+    """Parts of scale * (W X_ij + b), the bias spread over j after the scale or before it."""
+    return linear_parts(X, scaled(map_, scale)) if folded else scale * linear_parts(X, map_)
+
+
+def attention_in_parts(s: Step, X: Tensor, reading: Reading, first: bool) -> tuple[Tensor, ...]:
+    """u, v, Z and mid in parts, from X (N, N, C)."""
+    block = s.block
+    u = norm_parts(X, block.norm1, s.x) if block.pre else X
+    if reading.biases == "where_added":
+        v = linear_parts(u, block.value)
+        Z = mixed(s.A, v)
+        return u, v, Z, X + scaled_parts(Z, block.proj, block.scale1, reading.folded)
+    u, v = (own(s.true.u), own(s.true.v)) if first else (u, u @ block.value[0].T)
+    Z = mixed(s.A, v)
+    return u, v, Z, absdot(X + Z @ block.out[0].T, block.out[1] if first else joint_bias(block))
+
+
+def block_parts(s: Step, X: Tensor, reading: Reading, first: bool) -> Values:
     """X (N, N, C) through one block: every field of the result has its parts, [i, j] that of token i from token j."""
     block, t = s.block, s.true
-    u = norm_parts(X, block.norm1, s.x) if block.pre else X
-    v = linear_parts(u, block.value)
-    Z = mixed(s.A, v)
-    mid = X + linear_parts(Z, block.out)
+    u, v, Z, mid = attention_in_parts(s, X, reading, first)
     w = norm_parts(mid, block.norm2 if block.pre else block.norm1, t.mid)
     z = linear_parts(w, block.fc1)
     g = z * slope(t.g, t.z)
-    total = (mid if block.pre else w) + linear_parts(g, block.fc2)
+    total = (mid if block.pre else w) + scaled_parts(g, block.fc2, block.scale2, reading.folded)
     y = total if block.pre else norm_parts(total, block.norm2, t.total)
     return Values(u, v, Z, mid, w, z, g, total, y)
+
+
+def sums(s: Step, reading: Reading, first: bool) -> Values:
+    """What the parts of a block sum to: its true values, v and Z without b_V where that is shared out at mid."""
+    b_V = s.block.value[1]
+    if reading.biases == "where_added" or first or b_V is None:
+        return s.true
+    return replace(s.true, v=s.true.v - b_V, Z=s.true.Z - b_V)
 
 
 def readout_parts(net: nn.Module, X: Tensor, y: Tensor) -> Tensor:
@@ -301,31 +368,33 @@ def readout_parts(net: nn.Module, X: Tensor, y: Tensor) -> Tensor:
     return linear_parts(linear_parts(X[0], pooler) * slope(torch.tanh(z), z), pair(net.classifier))
 
 
-def decomposed(net: nn.Module, x: Inputs) -> tuple[list[Values], list[Values], Tensor, Tensor]:
-    """Parts and true values of every block, contributions (N, K) and true logits (K,) of one sample; net in float64."""
+def decomposed(net: nn.Module, x: Inputs, reading: Reading) -> tuple[list[Values], list[Values], Tensor, Tensor]:
+    """Parts of every block and their sums, contributions (N, K) and true logits (K,) of one sample; net in float64."""
     taken, logits = steps(net, x)
-    N, C = taken[0].x.shape
-    X = with_residual(torch.zeros(N, N, C, dtype=torch.float64), taken[0].x)  # at first a token is its own only part
+    X = own(taken[0].x)
     parts = []
-    for s in taken:
-        parts.append(block_parts(s, X))
+    for b, s in enumerate(taken):
+        parts.append(block_parts(s, X, reading, first=b == 0))
         X = parts[-1].y
-    return parts, [s.true for s in taken], readout_parts(net, X, taken[-1].true.y), logits
+    whole = [sums(s, reading, first=b == 0) for b, s in enumerate(taken)]
+    return parts, whole, readout_parts(net, X, taken[-1].true.y), logits
 
 
-def gaps(parts: Values, true: Values) -> dict[str, float]:
-    """Largest |sum_j parts_ij - true_i| for each quantity of a block."""
+def gaps(parts: Values, whole: Values) -> dict[str, float]:
+    """Largest |sum_j parts_ij - whole_i| for each quantity of a block."""
     names = [f.name for f in fields(Values)]
-    return {name: float((getattr(parts, name).sum(dim=1) - getattr(true, name)).abs().max()) for name in names}
+    return {name: float((getattr(parts, name).sum(dim=1) - getattr(whole, name)).abs().max()) for name in names}
 
 
 @torch.no_grad()
-def decompx(net: nn.Module, inputs: Inputs, target: Tensor) -> Tensor:
+def decompx(
+    net: nn.Module, inputs: Inputs, target: Tensor, biases: str = "after_residual", folded: bool = True
+) -> Tensor:
     """DecompX, aggregation "vector": signed share of each token in the logit of each target. (B, K, S)"""
-    net = models.weights(net)
+    net, reading = models.weights(net), Reading(biases, folded)
     maps = []
     for (x, kept, N), classes in zip(samples(inputs), target, strict=True):
-        share = decomposed(net, x)[2]  # (N, classes)
+        share = decomposed(net, x, reading)[2]  # (N, classes)
         maps.append(padded(torch.stack([share[models.prefix(net) :, c] for c in classes]), kept, N))
     return torch.stack(maps)
 
