@@ -46,10 +46,10 @@ def test_the_published_epsilon_changes_little(name):
     assert relative_error(name, folded=False) < 1e-8
 
 
-def test_the_bias_before_a_layer_scale_is_shared_out_before_it(exact):
+def test_the_bias_before_a_layer_scale_is_shared_out_before_it():
     def without_it(net):
         for block in net.blocks:
             torch.nn.init.zeros_(block.mlp.fc2.bias)
 
     assert relative_error("layer scale") > 1e-3
-    assert relative_error("layer scale", without_it) < 1e-12
+    assert relative_error("layer scale", without_it) < 1e-8
