@@ -11,7 +11,7 @@ import gradtoken
 
 ROOT = Path(gradtoken.__file__).parent
 LAYERS = [
-    ["errors"],
+    ["errors", "lazy"],
     ["checks"],
     ["registry", "attention", "multihead", "inputs", "call"],
     ["operations", "progress"],
@@ -23,6 +23,7 @@ LAYERS = [
     ["readout", "lens"],
     ["lrp", "decomposition"],
     ["methods"],
+    ["maximising"],
     ["manual", "attribution"],
     ["models"],
     ["draw"],

@@ -62,7 +62,7 @@ def run(
     rules: a mode under which operations get another gradient. cut: gradients reach each A v on the residual stream
     alone. probability: scores are taken after the softmax over all classes.
     """
-    plain = inputs is None and not edits and rules is None and not cut and graph and not probability
+    first = inputs is None and not edits and not cut and graph and not probability
     if start is not None:
         check_restart(probe, start)
     inputs = own(probe.inputs if inputs is None else inputs)
@@ -84,7 +84,7 @@ def run(
     with untouched(probe.net, leaves), torch.set_grad_enabled(graph):
         with rules or contextlib.nullcontext(), tape:
             output = apply(probe.net, inputs)
-        scores, calls = scores_of(probe, tape, output, copies, probability=probability, plain=plain)
+        scores, calls = scores_of(probe, tape, output, copies, probability=probability, first=first)
     nodes: dict[Place, Node] = {}
     attention: list[Attention] = []
     if start is None:
@@ -98,10 +98,10 @@ def run(
 
 
 def scores_of(
-    probe: "Probe", tape: Tape, output: Any, copies: int, *, probability: bool, plain: bool
+    probe: "Probe", tape: Tape, output: Any, copies: int, *, probability: bool, first: bool
 ) -> tuple[Tensor, list[Call]]:
-    """The scores of an output, and the attentions of its pass; a plain one may be the first of the probe."""
-    if plain and probe.is_new:
+    """The scores of an output, and the attentions of its pass; it may be the probe's first."""
+    if first and probe.is_new:
         check_followed(probe.net, tape)
         found = read(output, probe.target, probe.batch)
         calls = tape.close()

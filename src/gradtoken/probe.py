@@ -2,7 +2,6 @@
 
 import copy
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -18,6 +17,7 @@ from gradtoken.call import Call
 from gradtoken.errors import NoAttention, NoBlocks, NoGrid
 from gradtoken.first import First, first_pass, reaching
 from gradtoken.inputs import Inputs, batch_of, picture_of, signature, tensors, with_picture
+from gradtoken.lazy import once
 from gradtoken.look import look, sequence
 from gradtoken.run import Run, tokens_in
 from gradtoken.state import original, untouched
@@ -100,7 +100,7 @@ class Probe:
         """Whether no pass was made yet, and a whole one may be the first: for class logits, which were read before."""
         return self._first is None and getattr(self.target, "reads_logits", not callable(self.target))
 
-    @cached_property
+    @once
     def chosen(self) -> Chosen:
         """The targets, fixed."""
         return self.first.chosen
@@ -135,14 +135,14 @@ class Probe:
         """Numbers of the attentions over the tokens of the last one, itself included."""
         return self.known.blocks
 
-    @cached_property
+    @once
     def layout(self) -> Layout:
         """Which tokens are content, and their grid."""
         return self.known.layout or sequence(self)
 
     # What methods read ----------------------------------------------------------------------------------------------
 
-    @cached_property
+    @once
     def last(self) -> Attention:
         """The last attention of the model: (B, H, N, M)."""
         attention = aligned(self.calls[-1], self.batch)
@@ -153,7 +153,7 @@ class Probe:
             )
         return attention
 
-    @cached_property
+    @once
     def dq(self) -> Tensor:
         """Gradient of each score by the last query before its scale. (B, K, H, N, D), float32 or float64"""
         if self.first.dq is None:
@@ -162,30 +162,30 @@ class Probe:
         dq = torch.stack([g.reshape(self.last.q.shape) for g in self.first.dq], dim=1)
         return dq.to(working_dtype(dq))
 
-    @cached_property
+    @once
     def attention(self) -> list[Attention]:
         """The attentions over the tokens of the last one, itself included: all of them in a plain ViT."""
         earlier = [aligned(self.calls[number], self.batch) for number in self.blocks[:-1]]
         return [*(a for a in earlier if a is not None), self.last]
 
-    @cached_property
+    @once
     def earlier(self) -> list[Attention]:
         """The attentions before the last one over the same tokens, in order."""
         return self.attention[:-1]
 
-    @cached_property
+    @once
     def readers(self) -> Tensor:
         """Query rows of the last attention that the score depends on: the class token, or every pooled token. (B, N)"""
         return (self.dq != 0).any(dim=4).any(dim=2).any(dim=1)
 
-    @cached_property
+    @once
     def reachable(self) -> Tensor:
         """Tokens that the readers may attend to; padding is False. (B, M)"""
         return reachable(self.last, self.readers)
 
     # Further passes -------------------------------------------------------------------------------------------------
 
-    @cached_property
+    @once
     def plain(self) -> Run:
         """One whole forward pass with its graph, as the model makes it; all methods read the same one."""
         return self.run()
@@ -208,7 +208,7 @@ class Probe:
         """The inputs with other pictures: m repeats of the batch. (m * B, C, H, W)"""
         return with_picture(self.inputs, self.grid, pictures)
 
-    @cached_property
+    @once
     def anatomy(self) -> Anatomy:
         """Where the blocks begin and end."""
         facts, key = ANATOMY.setdefault(self.net, {}), (signature(self.inputs), self.batch)
@@ -216,7 +216,7 @@ class Probe:
             facts[key] = passes.find_anatomy(self)
         return facts[key]
 
-    @cached_property
+    @once
     def followed(self) -> list[int]:
         """Which of `blocks` have a residual connection that was found, past an attention over all their tokens."""
         blocks, shapes = self.anatomy.blocks, self.anatomy.shapes

@@ -48,6 +48,7 @@ GROUPS = [
     (names.named("baddbmm"), lambda op, x: op(x, x, y)),
     (names.named("addmm"), lambda op, x: op(w, x[0], y[0]) if op is torch.addmm else op(x[0], x[0], y[0])),
     (names.named("mean", "sum"), lambda op, x: op(x, 1)),
+    (names.named("interpolate"), lambda op, x: op(x, 2)),
     (names.named("avg_pool1d", "adaptive_avg_pool1d"), lambda op, x: op(x, 2)),
     (names.named("avg_pool2d", "adaptive_avg_pool2d"), lambda op, x: op(x[:, None], 2)),
     (names.NORMALIZE, lambda op, x: op(x)),

@@ -35,7 +35,7 @@ DROPOUT = named("dropout", "dropout1d", "dropout2d", "alpha_dropout", "feature_d
 ATTENTION: tuple[Op, ...] = (F.scaled_dot_product_attention,)
 GETITEM: tuple[Op, ...] = (Tensor.__getitem__,)
 
-POOLINGS = named("mean", "sum", "avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d")
+POOLINGS = named("interpolate", "mean", "sum", "avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d")
 ELEMENTWISE = named(
     *("gelu", "silu", "relu", "relu_", "relu6", "leaky_relu", "elu", "celu", "selu", "mish", "tanh", "sigmoid"),
     *("hardtanh", "hardswish", "hardsigmoid", "logsigmoid", "softplus"),

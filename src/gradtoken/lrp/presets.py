@@ -1,7 +1,7 @@
 """The presets: which rule each operation gets. An operation without a row is refused."""
 
 from collections.abc import Iterable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -125,6 +125,7 @@ CP_LRP: Preset = {
 LIBRA: Preset = {**CP_LRP, **rows(modified.secant, names.ELEMENTWISE)}
 
 
+@cache
 def with_gamma(linear: float, convolution: float) -> Preset:
     """CP-LRP with the gamma rule on projections and convolutions."""
     preset = dict(CP_LRP)
