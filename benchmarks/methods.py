@@ -1,9 +1,10 @@
-"""What every method costs: seconds, bytes and FLOPs as ratios to the plain forward pass, all in one run.
+"""What every method costs: processor seconds, bytes and FLOPs as ratios to the plain forward pass, all in one run.
 
     python -m benchmarks.methods [--nets tiny base] [--batches 1 8] [--methods NAME ...] [--page]
 
-Results go to `benchmarks/results/methods.json`, one row for each network, batch and method, kept as they come; rows that
-are there are not measured again. `--page` writes `docs/costs.md` from them. Random weights: no cost depends on them.
+Results go to `benchmarks/results/methods.json`, one row for each network, batch and method, kept as they come; rows
+that are there are not measured again. `--page` writes `docs/costs.md` from them, with the peers' where these were
+measured. Random weights: no cost depends on them.
 
 A method that makes many passes in a row is measured with two small numbers of them and continued on the straight line
 to the published number; such rows are marked.
@@ -20,13 +21,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from benchmarks.cost import network, picture, plain, seconds
+from benchmarks.cost import network, picture, plain
 from benchmarks.meter import Bytes, Run, flops
 from benchmarks.page import table
 from gradtoken import METHODS, attribute
 from gradtoken.errors import GradTokenError
 
 RESULTS = Path("benchmarks/results/methods.json")
+OTHERS = Path("benchmarks/results/peers.json")
 PAGE = Path("docs/costs.md")
 NETS = {"tiny": "deit_tiny_patch16_224", "base": "vit_base_patch16_224"}
 NAMES = {"tiny": "DeiT-tiny", "base": "ViT-B/16"}
@@ -60,13 +62,22 @@ def measured(net: nn.Module, x: Tensor, method: str, repeats: int, **options: An
     if pairs[0][1] < SLOW * pairs[0][0]:
         pairs += [(seconds(base), seconds(run)) for _ in range(repeats - 1)]
     times = statistics.median(ours / theirs for theirs, ours in pairs)
-    return {"time": times, "flops": flops(run) / flops(base), "bytes": peak(run) / peak(base)}
+    (count, peak), (plain_count, plain_peak) = counted(run), counted(base)
+    return {"time": times, "flops": count / plain_count, "bytes": peak / plain_peak}
 
 
-def peak(run: Run) -> int:
+def counted(run: Run) -> tuple[int, int]:
+    """FLOPs and peak bytes of one run."""
     with Bytes() as meter:
-        run()
-    return meter.peak
+        count = flops(run)
+    return count, meter.peak
+
+
+def seconds(run: Run) -> float:
+    """Processor seconds of one thread, which a busy machine does not stretch as it does the clock's."""
+    start = time.process_time()
+    run()
+    return time.process_time() - start
 
 
 def row(net: nn.Module, x: Tensor, method: str, repeats: int) -> dict[str, Any]:
@@ -106,10 +117,16 @@ def measure(nets: list[str], batches: list[int], methods: list[str], repeats: in
 
 HEAD = """# What every method costs
 
-Written by `python -m benchmarks.methods --page`. Each cell: seconds x the plain forward pass of the same batch (median of
-paired runs, one thread); in brackets peak bytes of tensors x those of the plain pass. Rounded; `~` where a method that
-repeats passes was measured with a few and continued on the line to its published number. One target.
-FLOPs are counted, batch 1; elementwise operations count as nothing."""
+Written by `python -m benchmarks.methods --page`. Each cell: processor seconds x the plain forward pass of the same
+batch (median of paired runs, one thread); in brackets peak bytes of tensors x those of the plain pass. `~`: a method
+that repeats passes was measured with a few and continued on the line to its published number. One target, later calls
+(the first on a shape also learns where the patches are). FLOPs are counted; elementwise operations count as nothing."""
+
+PEERS = """
+## Beside other packages
+
+Written from `python -m benchmarks.peers`: the same explanation by other packages, on the same network and in turn;
+both maps brought to the coarser resolution for the correlation."""
 
 
 def cell(found: dict[str, Any] | None) -> str:
@@ -138,6 +155,19 @@ def page(results: dict[str, Any]) -> str:
     )
 
 
+def section(results: dict[str, Any]) -> str:
+    """Markdown of all rows."""
+    head = ["method", "peer", "network", "batch", "ours / theirs, seconds", "correlation of the maps"]
+    lines = [
+        [
+            *(f"`{r['method']}`", f"{r['package']}: {r['theirs']}", NAMES[r["net"]], r["batch"]),
+            *(f"{r['ratio']:.2f}", f"{r['correlation']:.4f}"),
+        ]
+        for r in results["rows"]
+    ]
+    return table(head, lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="What every method costs beside the plain forward pass.")
     parser.add_argument("--nets", nargs="*", choices=NETS, default=list(NETS))
@@ -148,7 +178,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.page:
-        PAGE.write_text(page(json.loads(RESULTS.read_text())))
+        peers = f"{PEERS}\n\n{section(json.loads(OTHERS.read_text()))}\n" if OTHERS.exists() else ""
+        PAGE.write_text(page(json.loads(RESULTS.read_text())) + peers)
     else:
         measure(options.nets, options.batches, options.methods, options.repeats)
 

@@ -1,9 +1,10 @@
-"""The same explanation from other packages, beside ours: seconds in turn, and how far the maps differ.
+"""The same explanation from other packages, beside ours: processor seconds in turn, and how far the maps differ.
 
     pip install grad-cam captum torchcam lxt zennit        # the peers, in an environment of their own
-    python -m benchmarks.peers [--nets tiny base] [--batches 1 8] [--page]
+    python -m benchmarks.peers [--nets tiny base] [--batches 1 8]
 
-Results go to `benchmarks/results/peers.json`; `--page` writes them as a table for `docs/costs.md`. Random weights.
+Results go to `benchmarks/results/peers.json`; `python -m benchmarks.methods --page` writes them into `docs/costs.md`.
+Random weights.
 """
 
 import argparse
@@ -22,9 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.cost import network, picture, seconds
-from benchmarks.methods import NAMES, NETS
-from benchmarks.page import table
+from benchmarks.cost import network, picture
+from benchmarks.methods import NAMES, NETS, seconds
 from gradtoken import attribute
 from gradtoken.models._torchvision import ensure_torchvision
 
@@ -131,7 +131,8 @@ def compare(method: str, name: str, batch: int, repeats: int) -> dict[str, Any]:
     before = [seconds(ours) for _ in range(repeats)] if package in PATCHING else []
     with peer(build(name)) as explain:
         theirs = explain(x.clone())
-        pairs = [(seconds(lambda: explain(x.clone())), before.pop() if before else seconds(ours)) for _ in range(repeats)]
+        both = lambda: (seconds(lambda: explain(x.clone())), before.pop() if before else seconds(ours))  # noqa: E731
+        pairs = [both() for _ in range(repeats)]
     return {
         "method": method,
         "package": f"{package} {importlib.metadata.version(package)}",
@@ -161,17 +162,6 @@ def measure(nets: list[str], batches: list[int], repeats: int) -> None:
                 print(rows[-1], flush=True)
     facts = {"torch": torch.__version__, "date": time.strftime("%Y-%m-%d")}
     RESULTS.write_text(json.dumps({"rows": rows, **facts}, indent=1) + "\n")
-
-
-def section(results: dict[str, Any]) -> str:
-    """Markdown of all rows."""
-    head = ["method", "peer", "network", "batch", "ours / theirs, seconds", "correlation of the maps"]
-    lines = [
-        [f"`{r['method']}`", f"{r['package']}: {r['theirs']}", NAMES[r["net"]], r["batch"]]
-        + [f"{r['ratio']:.2f}", f"{r['correlation']:.4f}"]
-        for r in results["rows"]
-    ]
-    return table(head, lines)
 
 
 def main() -> None:

@@ -59,7 +59,9 @@ class Recorder(TorchFunctionMode):
         if handler is not None:
             return handler(self, op, *args, **(kwargs or {}))
         out = op(*args, **(kwargs or {}))
-        self.follow(op, out, args)
+        if isinstance(out, Tensor):
+            with torch._C.DisableTorchFunction():  # a mode below this one need not see what is asked here
+                self.follow(op, out, args)
         return out
 
     # What the graph saves -------------------------------------------------------------------------------------------
@@ -143,7 +145,7 @@ class Recorder(TorchFunctionMode):
         """
         if not isinstance(out, Tensor) or out.ndim < 3:
             return
-        if op in RESHAPES and args[0] in self.factors:
+        if len(self.factors) and op in RESHAPES and args[0] in self.factors:
             self.factors[out] = self.factors[args[0]]
         for arg in args if len(self.marks) else ():
             if isinstance(arg, Tensor) and arg in self.marks and arg.numel() == out.numel():
