@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.cost import network, picture
-from benchmarks.methods import NAMES, NETS, seconds
+from benchmarks.methods import NETS, seconds
 from gradtoken import attribute
 from gradtoken.models._torchvision import ensure_torchvision
 
