@@ -112,22 +112,17 @@ def test_what_knows_no_class_says_so(model):
 def test_refusals_leave_a_cell_and_the_run_goes_on(model):
     found = compare(picture(), model, ["dog", "boat"], "all", heads="mean")
     assert len(found.columns) == 7
-    assert found.refusals == (
-        ("refusing", "never; on principle"),
-        ("hungry", "there is not enough memory for this method"),
+    assert set(found.refusals) == {
         ("blank", "every value is zero"),
+        ("hungry", "there is not enough memory for this method"),
+        ("refusing", "never; on principle"),
         ("wild", "wild gave values that are not finite for (sample, target) [[0, 0]]"),
-    )
-    assert [cell.explanation is not None for cell in found.rows[0].cells] == [
-        True,
-        True,
-        True,
-        False,
-        False,
-        True,
-        False,
+    }
+    drawn = [
+        {column.method for column, cell in zip(found.columns, row.cells, strict=True) if cell.explanation}
+        for row in found.rows
     ]
-    assert [cell.explanation is not None for cell in found.rows[1].cells] == [True, True, True, *[False] * 4]
+    assert drawn == [{*GOOD, "blank"}, set(GOOD)]
     assert compare(picture(), model, 0, "blank", allow_blank=True).explanations[0].relevance.max() == 0
     with pytest.raises(BadRelevance, match="no method gave a map; refusing: never; on principle; blank: every value"):
         compare(picture(), model, 0, ["refusing", "blank"])
@@ -235,7 +230,7 @@ def test_files(model, tmp_path):
     for suffix in ("png", "svg", "pdf", "html", "json", "npz"):
         assert found.save(tmp_path / f"a.{suffix}", colours="jet").stat().st_size > 1000
     saved = json.loads((tmp_path / "a.json").read_text())
-    assert saved["refusals"][0] == ["refusing", "never; on principle"]
+    assert ["refusing", "never; on principle"] in saved["refusals"]
     for suffix in ("json", "npz"):
         again = Explanations.load(tmp_path / f"a.{suffix}")
         assert [(e.name, e.method, e.class_aware) for e in again] == [
@@ -251,7 +246,7 @@ def test_files(model, tmp_path):
         found.save(tmp_path / "b.npy")
     assert found._repr_png_().startswith(b"\x89PNG")
     assert "<script" not in found._repr_html_()
-    assert repr(found).startswith("<Comparison of 2 rows by 7 columns: gradtoken heads=mean, raw_attention, pixels")
+    assert repr(found).startswith("<Comparison of 2 rows by 7 columns: blank, gradtoken heads=mean, hungry, pixels")
 
 
 def test_methods_that_run_the_model_again_read_the_same_targets(model, registry):

@@ -34,8 +34,8 @@ class Scale:
     ) -> "Scale":
         """One scale for all these maps.
 
-        Non-negative maps run from their smallest to their largest value, signed ones from -m to m with m the largest
-        magnitude. A constant map runs from 0 to its value: one colour, and no rounding made visible.
+        Maps on one side of zero run from their smallest to their largest value, signed ones from -m to m with m the
+        largest magnitude. A constant map runs from 0 to its value: one colour, and no rounding made visible.
         limits: raw ends instead of these. clip: share of the values beyond each end. signed: also where no value is
         negative.
         """
@@ -90,5 +90,6 @@ def colour_table(name: str) -> NDArray[np.uint8]:
 
 
 def is_signed(values: NDArray[Any]) -> bool:
-    """Whether negative values are more than rounding."""
-    return bool(values.min() < -NOISE * np.abs(values).max())
+    """Whether there are values on both sides of zero, beyond rounding; on one side alone zero is no centre."""
+    noise = NOISE * np.abs(values).max()
+    return bool(values.min() < -noise and values.max() > noise)
