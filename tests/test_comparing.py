@@ -122,7 +122,7 @@ def test_refusals_leave_a_cell_and_the_run_goes_on(model):
         {column.method for column, cell in zip(found.columns, row.cells, strict=True) if cell.explanation}
         for row in found.rows
     ]
-    assert drawn == [{*GOOD, "blank"}, set(GOOD)]
+    assert drawn == [{*GOOD, "wild"}, set(GOOD)]
     assert compare(picture(), model, 0, "blank", allow_blank=True).explanations[0].relevance.max() == 0
     with pytest.raises(BadRelevance, match="no method gave a map; refusing: never; on principle; blank: every value"):
         compare(picture(), model, 0, ["refusing", "blank"])
