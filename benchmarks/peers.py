@@ -1,7 +1,7 @@
 """The same explanation from other packages, beside ours: processor seconds in turn, and how far the maps differ.
 
     pip install grad-cam captum torchcam lxt zennit        # the peers, in an environment of their own
-    python -m benchmarks.peers [--nets tiny base] [--batches 1 8]
+    python -m benchmarks.peers [--nets tiny base] [--batches 1 8] [--methods NAME ...]
 
 Results go to `benchmarks/results/peers.json`; `python -m benchmarks.methods --page` writes them into `docs/costs.md`.
 Random weights.
@@ -10,6 +10,7 @@ Random weights.
 import argparse
 import contextlib
 import importlib.metadata
+import itertools
 import json
 import statistics
 import time
@@ -153,26 +154,28 @@ def correlation(a: Tensor, b: Tensor) -> float:
     return float(torch.corrcoef(torch.stack([a, b]))[0, 1])
 
 
-def measure(nets: list[str], batches: list[int], repeats: int) -> None:
-    rows = []
-    for method in PEERS:
-        for name in nets:
-            for batch in batches:
-                rows.append(compare(method, name, batch, repeats))
-                print(rows[-1], flush=True)
-    facts = {"torch": torch.__version__, "date": time.strftime("%Y-%m-%d")}
-    RESULTS.write_text(json.dumps({"rows": rows, **facts}, indent=1) + "\n")
+def measure(nets: list[str], batches: list[int], methods: list[str], repeats: int) -> None:
+    """Measure what is not in the file yet, and put it there."""
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"rows": []}
+    known = {(r["method"], r["net"], r["batch"]) for r in results["rows"]}
+    for key in itertools.product(methods, nets, batches):
+        if key not in known:
+            results["rows"].append(compare(*key, repeats))
+            results |= {"torch": torch.__version__, "date": time.strftime("%Y-%m-%d")}
+            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+            print(results["rows"][-1], flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Other packages' explanations beside ours.")
     parser.add_argument("--nets", nargs="*", choices=NETS, default=list(NETS))
     parser.add_argument("--batches", nargs="*", type=int, default=[1, 8])
+    parser.add_argument("--methods", nargs="*", choices=PEERS, default=list(PEERS))
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    measure(options.nets, options.batches, options.repeats)
+    measure(options.nets, options.batches, options.methods, options.repeats)
 
 
 if __name__ == "__main__":
