@@ -16,8 +16,8 @@ HEAD = """# Methods
 
 Written by `python scripts/methods_doc.py` from the registry; change the methods, not this page. `gradtoken methods`
 prints the same list, `gradtoken methods NAME` one of them, and `gradtoken methods --model NAME` says which of them run
-on a model. Letters are those of the [glossary](glossary.md). Cost: forward passes F and backward passes B, for L
-blocks, H heads, S tokens and K targets.
+on a model. Letters are those of the [glossary](glossary.md). Cost: forward passes F, the prediction included, and
+backward passes B, for L blocks, H heads, S tokens and K targets.
 """
 
 

@@ -25,7 +25,8 @@ def method(probe, *, start: int = 0, power: float = 1.0, exact: bool = False, ot
     """Sum of |x|: R = x.
 
     Returns (B, K, S). start: the first block,
-    from 0. power: of x; a number.
+    from 0. power:
+    `p` of x ** p; a number.
 
     exact=True: in float64.
     """
@@ -40,7 +41,7 @@ ENTRY.add(paper="https://arxiv.org/abs/1.2", formula="R = |x|", cost="1 F", clas
 def test_options_are_read_from_the_docstring():
     assert [(one.name, one.default, one.meaning) for one in manual.options(ENTRY["method"])] == [
         ("start", 0, "the first block, from 0"),
-        ("power", 1.0, "of x; a number"),
+        ("power", 1.0, "`p` of x ** p; a number"),
         ("exact", False, "True: in float64"),
         ("other", None, ""),
     ]

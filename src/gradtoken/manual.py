@@ -52,8 +52,8 @@ def prose(entry: Entry) -> list[str]:
 def meaning(text: str, name: str, names: list[str]) -> str:
     """What follows `name:` or `name=value:` in a docstring, up to the next option or paragraph."""
     others = "|".join(map(re.escape, names))
-    begin, end = rf"(?:^|(?<=[.;]\s))`?{name}(?==\w+: |`?: )", rf"(?=\n\n|[.;]\s`?(?:{others})(?:=\w+|`?): |\Z)"
-    found = re.search(rf"{begin}[`:=\s]*(.*?){end}", text, re.S | re.M)
+    begin, end = rf"(?:^|(?<=[.;]\s))`?{name}(?:=(?=\w+:\s)|`?:\s)", rf"(?=\n\n|[.;]\s`?(?:{others})(?:=\w+|`?):\s|\Z)"
+    found = re.search(rf"{begin}\s*(.*?){end}", text, re.S | re.M)
     return " ".join(found[1].split()).rstrip(".") if found else ""
 
 

@@ -12,7 +12,7 @@ from gradtoken.readout import collected, content, readout
 @METHODS.add(
     paper="https://arxiv.org/abs/2402.04563",
     formula="R = sum_bh sigmoid(O) * relu(dy/dA) in the readout's rows; gradients skip all other attention",
-    cost="1 F + K B",
+    cost="2 F + K B",
     needs=("last",),
     differs="the paper writes that gradients take the skip connections alone; as in its code, the attention's input is "
     "cut from the graph",

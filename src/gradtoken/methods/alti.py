@@ -11,7 +11,7 @@ from gradtoken.probe import Probe
 @METHODS.add(
     paper="https://arxiv.org/abs/2203.04212",
     formula="R = C_L ... C_1, C_ij = (|y_i| - |y_i - T_ij|)+ / sum_j, y_i attention sublayer, T_ij its part from j",
-    cost="1 F + L short B",
+    cost="2 F + L short B",
     class_aware=False,
     needs=("last", "stream"),
     differs="the paper has no pre-norm blocks; in those T is not normalised, and y is the residual sum",

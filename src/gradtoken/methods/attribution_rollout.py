@@ -19,7 +19,7 @@ Mode = Literal["code", "paper"]
 @METHODS.add(
     paper="https://doi.org/10.1007/s12652-022-04354-2",
     formula="R = row of T_L ... T_1, T_b = rows of I + max_h(A * g) with sum 1, g = dy_b/dA, y_b the head on block b",
-    cost="1 F + K B, and for mode='paper' L steps (F + K B)",
+    cost="1 F + L short F + L K short B, with mode='paper' 1 F + L steps (F + K B)",
     needs=("plain", "last"),
     differs="the paper integrates gradients along A; its code, the default, multiplies one gradient by the mean of the "
     "path, 1/2, and explains the predicted class alone",

@@ -21,7 +21,7 @@ Gradient = Literal["cross_entropy", "logit"]
 @METHODS.add(
     paper="https://arxiv.org/abs/2310.18969",
     formula="R = -sum_bh dl_b/dA[readout], l_b = cross entropy of the head on the branch of block b's attention",
-    cost="1 F + K B",
+    cost="1 F + L short F + L K short B",
     needs=("plain", "stream"),
     differs="the code takes the softmax twice in its cross entropy, as here; its variant with logits reads the largest "
     "one, and has the other sign",
@@ -29,7 +29,8 @@ Gradient = Literal["cross_entropy", "logit"]
 def class_embedding_projection(probe: Probe, *, gradient: Gradient = "cross_entropy") -> Tensor:
     """How attention raises the class that each attention's branch shows when the model's head reads it.
 
-    Returns (B, K, S). Unit: cross entropy or logit; signed, higher speaks for the class; not conserved.
+    Returns (B, K, S). Unit: cross entropy or logit; signed, higher speaks for the class; not conserved. gradient: what
+    is differentiated, the cross entropy of the class or its logit.
     """
     if gradient not in get_args(Gradient):
         raise UnknownName.among("gradient", gradient, get_args(Gradient))

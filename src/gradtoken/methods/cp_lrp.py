@@ -20,7 +20,7 @@ def cp_lrp(probe: Probe, *, gamma_linear: float = 0.0, gamma_conv: float = 0.0) 
     Returns (B, K, H, W) for pictures, summed over the channels, and (B, K, S) for texts, at the input of the first
     block. Unit: logit; signed; with gamma 0 conserved but for what biases, positions and prefix tokens add.
 
-    gamma: how much more contributions count that have the sign of the output, in projections and convolutions; AttnLRP
-    tries 0 to 1 and 0.1 to 100 for vision transformers.
+    gamma_linear: how much more contributions count that have the sign of the output, in projections; AttnLRP tries 0
+    to 1 for vision transformers. gamma_conv: the same in convolutions, where it tries 0.1 to 100.
     """
     return times_gradient(probe, with_gamma(gamma_linear, gamma_conv))

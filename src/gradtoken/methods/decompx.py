@@ -18,7 +18,7 @@ from gradtoken.targets import called, logits_of
 @METHODS.add(
     paper="https://arxiv.org/abs/2306.02873",
     formula="y = sum_j y_j: each token's vector, followed through all blocks and the head",
-    cost="2 F + N F of parts, N tokens",
+    cost="3 F + N F of parts, N tokens",
     needs=("last", "stream"),
     differs="written for post-norm encoders; here the same rules are applied in the order of any model, from the input "
     "of its first block",

@@ -11,7 +11,7 @@ from gradtoken.probe import Probe
 @METHODS.add(
     paper="https://arxiv.org/abs/2205.03286",
     formula="R = N_L ... N_1, N_ij = |LN2(LN1(T_ij))|, T_ij part of attention sublayer i from j, norms linear",
-    cost="1 F + L short B",
+    cost="2 F + L short B",
     class_aware=False,
     needs=("last", "stream"),
     differs="scaled to sum 1, since deep products of norms overflow; the paper has no pre-norm blocks, where no norm "

@@ -22,9 +22,9 @@ Baseline = float | Tensor | Mapping[str, Any] | tuple[Any, ...]
 @METHODS.add(
     paper="https://arxiv.org/abs/1703.01365",
     formula="R = sum over channels of (x - x0) * mean of dy/dx on the line from x0 to x",
-    cost="K steps (F + B)",
+    cost="1 F + K steps (F + B)",
     differs="the paper shows magnitudes; here the sign is kept. The mean is taken by Gauss-Legendre quadrature, as in "
-    "captum, where the paper takes equal steps.",
+    "captum, where the paper takes equal steps",
 )
 def integrated_gradients(probe: Probe, *, steps: int = 50, baseline: Baseline = 0.0) -> Tensor:
     """Gradients of the score on the way from a baseline to the input, times the way, summed over channels.

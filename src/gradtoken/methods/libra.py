@@ -23,7 +23,7 @@ Score = Literal["probability", "logit"]
 @METHODS.add(
     paper="https://arxiv.org/abs/2411.16760",
     formula="a gradient method under y = f(x) x / x for activations, constant A, constant deviation in norms",
-    cost="that of the method: 1 F + K B",
+    cost="2 F + K B",
     differs="score='probability' is the default of the authors' code, and needs classes as targets",
 )
 def libra(probe: Probe, *, method: Method = "input_x_gradient", score: Score = "probability") -> Tensor:

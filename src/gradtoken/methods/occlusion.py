@@ -14,9 +14,9 @@ Size = int | tuple[int, int]
 @METHODS.add(
     paper="https://arxiv.org/abs/1311.2901",
     formula="R = mean over the windows that hold a pixel of y(x) - y(x with the window covered)",
-    cost="1 F + one F for each place of the window: S with a window of one patch",
+    cost="2 F + one F for each place of the window: S with a window of one patch",
     needs=("grid",),
-    differs="the paper shows the probability that is left; this is the loss of the logit, as in captum.",
+    differs="the paper shows the probability that is left; this is the loss of the logit, as in captum",
 )
 def occlusion(probe: Probe, *, window: Size | None = None, stride: Size | None = None, baseline: float = 0.0) -> Tensor:
     """How much the score falls when a window is covered.

@@ -13,7 +13,7 @@ from gradtoken.readout import collected, content, readout
 @METHODS.add(
     paper="https://arxiv.org/abs/1905.09418",
     formula="R = mean_h (R_A)+ [readout], last block",
-    cost="1 F + K short relprops",
+    cost="2 F + K short relprops",
     needs=("last",),
     differs="the paper sums the relevance of each head; the map is that of Chefer et al.",
 )

@@ -10,9 +10,9 @@ from gradtoken.probe import Probe
 @METHODS.add(
     paper="https://arxiv.org/abs/1810.03292",
     formula="R ~ U(0, 1)",
-    cost="none",
+    cost="1 F",
     class_aware=False,
-    differs="the paper randomises weights and labels; a random map is the usual lower bound of evaluations.",
+    differs="the paper randomises weights and labels; a random map is the usual lower bound of evaluations",
 )
 def random(probe: Probe, *, generator: Generator | None = None) -> Tensor:
     """Uniform noise in place of an explanation.

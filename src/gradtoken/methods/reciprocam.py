@@ -13,10 +13,10 @@ from gradtoken.probe import Probe
 @METHODS.add(
     paper="https://arxiv.org/abs/2310.02588",
     formula="R_p = y(G_p * X), X the tokens entering the last block, G_p a kernel at patch p",
-    cost="1 F + S F of the last block",
+    cost="2 F + S F of the last block",
     needs=("grid", "stream"),
     differs="the paper masks X; openvino_xai masks X on the skip path and LayerNorm(X) on the branch, as here, and "
-    "scales the map to 0 ... 255; this one is the raw logit.",
+    "scales the map to 0 ... 255; this one is the raw logit",
 )
 def reciprocam(probe: Probe, *, gaussian: bool = True, class_token: bool = True) -> Tensor:
     """The score when the last block sees only the surroundings of one patch: R_p = y(G_p * X).

@@ -20,10 +20,10 @@ MOVED = 0.05  # relative change of the last block's tokens above which they are 
     paper="https://openaccess.thecvf.com/content/ICCV2023W/NIVT/html/"
     "Englebert_Explaining_Through_Transformer_Input_Sampling_ICCVW_2023_paper.html",
     formula="R = sum_i p(M_i) M_i / sum_i M_i, p(M_i) the probability when only the tokens in M_i enter the blocks",
-    cost="2 F + masks F with the share `ratio` of the tokens",
+    cost="3 F + (masks + 1) F with the share `ratio` of the tokens",
     needs=("grid", "stream"),
     differs="the authors' k-means is unseeded; all samples share a start here, and each channel is a centroid where "
-    "there are few. Tokens that no mask keeps are 0, where the authors' code divides 0 by 0.",
+    "there are few. Tokens that no mask keeps are 0, where the authors' code divides 0 by 0",
 )
 def tis(
     probe: Probe,

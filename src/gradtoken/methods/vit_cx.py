@@ -18,10 +18,10 @@ ROUNDING = 1e-6  # below it the value of a mask is 0: the share of a pixel that 
 @METHODS.add(
     paper="https://arxiv.org/abs/2211.03064",
     formula="R = (1/m) sum_i s_i M_i / sum_j M_j with s_i = p(x M_i + Z_i) - p(x + Z_i) + p(x)",
-    cost="1 F + m F without noise, 2 m F with it; m masks, mostly tens",
+    cost="2 F + m F without noise, 2 m F with it; m masks, mostly tens",
     needs=("grid", "stream"),
     differs="the authors' noise is 0.1 and unseeded; here it is 0 by default, for a map that is always the same. "
-    "Constant feature maps are left out, and pixels that no mask shows are 0, where the authors' code divides 0 by 0.",
+    "Constant feature maps are left out, and pixels that no mask shows are 0, where the authors' code divides 0 by 0",
 )
 def vit_cx(probe: Probe, *, noise: float = 0.0, threshold: float = 0.1, generator: Generator | None = None) -> Tensor:
     """Causal effect of the regions that groups of similar feature maps of the last block show.
