@@ -262,3 +262,27 @@ def test_a_model_without_residual_connections_is_refused_with_the_count():
     with pytest.raises(NoBlocks, match=r"2 attentions .* past 0 of them"):
         probe.stream  # noqa: B018
     assert probe.plain.dA(0).shape == (2, 1, 2, 16, 16)
+
+
+def test_a_mask_of_numbers_is_not_what_is_explained():
+    net = zoo.bert().double()
+    mask = zoo.TEXT["attention_mask"]
+    expected = Probe(net, zoo.TEXT, 0).plain.gradient("input", 0)
+    swapped = {"attention_mask": mask.double(), "input_ids": zoo.TEXT["input_ids"]}
+    torch.testing.assert_close(Probe(net, swapped, 0).plain.gradient("input", 0), expected)
+
+
+def test_the_picture_is_what_is_explained_wherever_it_stands():
+    vit = zoo.timm_model()
+
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.vit = vit
+
+        def forward(self, scale: Tensor, x: Tensor) -> Tensor:
+            return self.vit(scale[:, None, None, None] * x)
+
+    x = zoo.pictures(zoo.PICTURES["class token"], 2)
+    ours = Probe(Scaled(), (torch.full((2,), 2.0), x), 0).plain.gradient("input", 0)
+    torch.testing.assert_close(ours, 2 * Probe(vit, 2 * x, 0).plain.gradient("input", 0))

@@ -32,6 +32,19 @@ def picture_of(inputs: Inputs) -> Tensor | None:
     return next((x for x in tensors(inputs) if x.ndim == 4 and x.is_floating_point()), None)
 
 
+def explained_of(inputs: Inputs) -> Tensor | None:
+    """The input whose numbers are explained: pictures, embedded tokens, or the only one; None for token numbers.
+
+    A mask is none, whatever its type.
+    """
+    picture = picture_of(inputs)
+    if picture is not None or (isinstance(inputs, Mapping) and inputs.get("input_ids") is not None):
+        return picture
+    floats = [x for x in tensors(inputs) if x.is_floating_point()]
+    embedded = next((x for x in floats if x.ndim >= 3), None)
+    return floats[0] if embedded is None and floats and len(floats) == len(tensors(inputs)) else embedded
+
+
 def signature(inputs: Inputs) -> tuple[Any, ...]:
     """What decides how many tokens a model makes: the shapes without the batch."""
     return tuple((tuple(x.shape[1:]), x.dtype) for x in tensors(inputs))

@@ -16,7 +16,7 @@ from gradtoken.attention import Attention
 from gradtoken.call import Call
 from gradtoken.errors import NoAttention, NoBlocks
 from gradtoken.first import First, check_followed
-from gradtoken.inputs import Inputs, apply, batch_of, mapped, own, signature, tensors
+from gradtoken.inputs import Inputs, apply, batch_of, explained_of, mapped, own, signature, tensors
 from gradtoken.progress import track
 from gradtoken.run import Node, Place, Run, heads_in, tokens_in
 from gradtoken.state import untouched
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gradtoken.probe import Probe
 
 RESTARTS: WeakKeyDictionary[nn.Module, dict[Any, bool]] = WeakKeyDictionary()
-BUDGET = 2**30  # bytes that the largest results of a micro-batch may take
+BUDGET = 2**28  # bytes that the largest results of a micro-batch may take
 RESULTS = 6  # results of the largest kind alive at once in a forward pass without a graph, at most
 SAVED = 4  # results of the largest kind that a graph keeps for each block
 
@@ -70,8 +70,13 @@ def run(
     changes = numbered(probe, {p: e for p, e in (edits or {}).items() if p[0] != "Z"}, copies * probe.batch)
     with rules or contextlib.nullcontext():
         inputs = edited_leaves(inputs, changes)
-    inputs = mapped(differentiable, inputs) if graph else inputs
     leaves, unseen = floating_leaves(inputs), attentions_before(probe, start)
+    explained = explained_of(inputs)
+    inputs = (
+        mapped(lambda x: differentiable(x) if explained is not None and x is explained else x, inputs)
+        if graph
+        else inputs
+    )
     tape = Tape(
         set(probe.anatomy.shapes),
         edits=changes,
@@ -93,6 +98,10 @@ def run(
         found = [aligned(calls[number], copies * probe.batch) for number in probe.blocks]
         attention = [a for a in found if a is not None]
         nodes = nodes_of(probe, tape, attention, copies * probe.batch, leaves)
+        if explained is not None:
+            nodes["input", 0] = Node(explained, lambda x: x)
+        elif ("x", 0) in nodes:
+            nodes["input", 0] = nodes["x", 0]
     logits = None if probe.chosen.indices is None else logits_of(output)
     return Run(scores, attention, nodes, probe.missing_blocks, logits)
 
@@ -144,9 +153,9 @@ def floating_leaves(inputs: Inputs) -> list[Tensor]:
 
 
 @torch.enable_grad()
-def differentiable(x: Any) -> Any:
-    """A floating input as a node that has a gradient, and that a model may write to, as it may not to a leaf."""
-    return x.requires_grad_().view_as(x) if isinstance(x, Tensor) and x.is_floating_point() else x
+def differentiable(x: Tensor) -> Tensor:
+    """A copy of an input, which gets a gradient; a model may write to the copy, as it may not to a leaf."""
+    return x.requires_grad_().clone()
 
 
 def edited_leaves(inputs: Inputs, edits: Mapping[int, Edit]) -> Inputs:
@@ -217,8 +226,4 @@ def nodes_of(
                 and (view := tokens_in(raw_tokens.shape, batch, a.shape[2], name in first)) is not None
             ):
                 nodes[name, block] = Node(raw_tokens, view.read)
-    if leaves:
-        nodes["input", 0] = Node(leaves[0], lambda x: x)
-    elif ("x", 0) in nodes:
-        nodes["input", 0] = nodes["x", 0]
     return nodes
