@@ -70,7 +70,7 @@ def every() -> dict[str, partial]:
     }
     methods = ("input_x_gradient", "fullgrad", "attcat", "generic_attention")
     scores = ("probability", "logit")
-    return named | {f"libra, {m}, {s}": partial(surgery.libra, method=m, score=s) for m in methods for s in scores}
+    return named | {f"libra, {m}, {s}": partial(surgery.libra, of=m, score=s) for m in methods for s in scores}
 
 
 EVERY = every()
@@ -88,7 +88,7 @@ def test_shape_padding_and_samples_are_independent(name, kind):
     maps = method(net, inputs, TARGET)
     pixels = kind == "picture" and method.func not in (lrp.partial_lrp, lrp.transattrib)
     if method.func is surgery.libra:
-        pixels = pixels and method.keywords["method"] == "input_x_gradient"
+        pixels = pixels and method.keywords["of"] == "input_x_gradient"
     assert maps.shape == ((2, 2, 16, 16) if pixels else (2, 2, 16) if kind == "picture" else (2, 2, 5))
     assert maps.dtype == torch.float64
     assert bool(maps.isfinite().all())

@@ -39,7 +39,7 @@ def maximise_activation(
     size: int | tuple[int, int] = 224,
     steps: int = 400,
     tv: float = 1.0,
-    as_coded: bool = False,
+    as_coded: bool = True,
     generator: Generator | None = None,
 ) -> Maximised:
     """Optimise a picture so that one feature of a block's MLP is active in every patch.
@@ -52,8 +52,8 @@ def maximise_activation(
     block: from 0, or from the end if negative. feature: from 0 to the width of the MLP, mostly 4 C. size: height and
     width of the picture. generator: of the start and of all augmentations.
 
-    as_coded: the authors' code divides the mean by 8 once more, so that the variation weighs 8 times as much, and its
-    noise is one number for each channel of a picture instead of one for each pixel.
+    as_coded: as the published pictures were made: the authors' code divides the mean by 8 once more, so that the
+    variation weighs 8 times as much, and its noise is one number for each channel instead of one for each pixel.
     """
     if steps < 1:
         raise BadTarget(f"expected at least 1 step, got {steps}")

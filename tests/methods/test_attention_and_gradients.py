@@ -43,7 +43,7 @@ TOKENS = {"beyond_intuition": [{"mode": "token", "start": 1, "steps": 3}]}
 SURGERY = {
     "input_x_gradient": [{}],
     "libra": [
-        {"method": method, "score": score}
+        {"of": method, "score": score}
         for method in ("input_x_gradient", "fullgrad", "attcat", "generic_attention")
         for score in ("probability", "logit")
     ],

@@ -222,7 +222,7 @@ def test_agcam_refuses_attention_that_is_no_softmax_of_its_scores():
     net = zoo.shaken(timm.models.cait.Cait(**size)).double()
     with pytest.raises(NoAttention, match="mixed among heads after its softmax"):
         run("agcam", Probe(net, zoo.pictures(CLASS_TOKEN).double(), 0))
-    R = run("libra", Probe(net, zoo.pictures(CLASS_TOKEN).double(), 0), method="fullgrad")
+    R = run("libra", Probe(net, zoo.pictures(CLASS_TOKEN).double(), 0), of="fullgrad")
     assert R.std() > 0
 
 

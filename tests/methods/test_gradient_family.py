@@ -219,7 +219,7 @@ def test_fullgrad_is_input_and_biases_times_their_gradients(subject):
     biases = Biases()
     with Rules(LIBRA), biases:
         logits = net.forward_head(net.norm(net.blocks(x))).gather(1, TARGET)
-    ours = run("libra", probe, method="fullgrad", score="logit")
+    ours = run("libra", probe, of="fullgrad", score="logit")
     of_blocks = 4 * 6  # two norms, qkv, proj, fc1, fc2
     for k in range(2):
         outs = [x, *(out for out, _ in biases.kept)]
@@ -233,7 +233,7 @@ def test_fullgrad_is_input_and_biases_times_their_gradients(subject):
 
 def test_without_biases_fullgrad_is_input_x_gradient_and_sums_to_the_logit():
     probe = text_of(zoo.llama)
-    R = run("libra", probe, method="fullgrad", score="logit")
+    R = run("libra", probe, of="fullgrad", score="logit")
     close(run("libra", probe, score="logit"), R, 1e-5)  # the model's norms compute in float32
     close(R.sum(dim=2), probe.scores, 1e-5)
 
@@ -242,7 +242,7 @@ def test_without_biases_fullgrad_is_input_x_gradient_and_sums_to_the_logit():
 def test_libra_is_the_method_on_a_balanced_pass(method):
     probe = probe_of(CLASS_TOKEN)
     before = run(method, probe)
-    balanced = run("libra", probe, method=method)
+    balanced = run("libra", probe, of=method)
     assert not torch.allclose(balanced, before)
     assert torch.equal(run(method, probe), before)  # the plain pass is untouched
     close(balanced, run(method, probe.under(Rules(LIBRA), probability=True)))
@@ -251,7 +251,7 @@ def test_libra_is_the_method_on_a_balanced_pass(method):
 def test_options_of_libra_are_checked():
     probe = probe_of(CLASS_TOKEN)
     with pytest.raises(UnknownName, match="no gradient method 'agcam'; did you mean 'gradcam'"):
-        run("libra", probe, method="agcam")
+        run("libra", probe, of="agcam")
     with pytest.raises(UnknownName, match="no score 'logits'; did you mean 'logit'"):
         run("libra", probe, score="logits")
     with pytest.raises(BadTarget, match="reads class probabilities"):

@@ -284,12 +284,12 @@ def generic_attention(net: nn.Module, x: Tensor, c: int, score: str) -> Tensor:
 
 
 def libra(
-    net: nn.Module, inputs: Inputs, target: Tensor, method: str = "input_x_gradient", score: str = "probability"
+    net: nn.Module, inputs: Inputs, target: Tensor, of: str = "input_x_gradient", score: str = "probability"
 ) -> Tensor:
     """A gradient method with A and the std constant and GELU a secant: pixels (B, K, height, width) or (B, K, S)."""
-    if method == "input_x_gradient":
+    if of == "input_x_gradient":
         return each(net, inputs, target, times_gradient(LIBRA, score))
-    named = {"fullgrad": fullgrad, "attcat": attcat, "generic_attention": generic_attention}[method]
+    named = {"fullgrad": fullgrad, "attcat": attcat, "generic_attention": generic_attention}[of]
     return each(net, inputs, target, lambda net, x, c: named(net, x, c, score))
 
 

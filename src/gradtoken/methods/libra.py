@@ -26,18 +26,20 @@ Score = Literal["probability", "logit"]
     cost="2 F + K B",
     differs="score='probability' is the default of the authors' code, and needs classes as targets",
 )
-def libra(probe: Probe, *, method: Method = "input_x_gradient", score: Score = "probability") -> Tensor:
+def libra(probe: Probe, *, of: Method = "input_x_gradient", score: Score = "probability") -> Tensor:
     """A gradient method on a backward pass that is balanced: what leaves an operation is what arrives, biases apart.
 
     Returns what the method does. Attention is constant, norms divide by a constant, activations have the slope of the
-    secant through 0, and products of two share one gradient. method: `fullgrad`, or a registered one that reads nothing
-    but values and gradients of one pass. score: what is differentiated.
+    secant through 0, and products of two share one gradient.
+
+    of: `fullgrad`, or a registered method that reads nothing but values and gradients of one pass. score: what is
+    differentiated.
     """
-    for kind, name, type_ in (("gradient method", method, Method), ("score", score, Score)):
+    for kind, name, type_ in (("gradient method", of, Method), ("score", score, Score)):
         if name not in get_args(type_):
             raise UnknownName.among(kind, name, get_args(type_))
     balanced = probe.under(Rules(LIBRA), probability=score == "probability")
-    relevance: Tensor = fullgrad(balanced) if method == "fullgrad" else METHODS[method].call(balanced)
+    relevance: Tensor = fullgrad(balanced) if of == "fullgrad" else METHODS[of].call(balanced)
     return relevance
 
 

@@ -17,12 +17,13 @@ from gradtoken.probe import Probe
 def random(probe: Probe, *, generator: Generator | None = None) -> Tensor:
     """Uniform noise in place of an explanation.
 
-    Returns (B, K, S), the same for every target. Unit: none; in [0, 1); padding is exactly 0. Without a generator every
-    sample gets the same map; with one, each sample draws its own, in the order of the batch.
+    Returns (B, K, S), the same for every target. Unit: none; in [0, 1); padding is exactly 0. All samples of a batch
+    get the same map, so that none depends on the others.
+
+    generator: of the noise; by default a new one with seed 0.
     """
-    S, samples = probe.layout.count, 1 if generator is None else probe.batch
     source = seeded(generator)
-    R = torch.rand(samples, S, generator=source, device=source.device, dtype=torch.float64).to(probe.dq)
+    R = torch.rand(1, probe.layout.count, generator=source, device=source.device, dtype=torch.float64).to(probe.dq)
     R = R * probe.layout.content(probe.reachable, probe.reachable.shape[1])
     return R[:, None].expand(-1, probe.scores.shape[1], -1)
 

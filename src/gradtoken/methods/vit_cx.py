@@ -20,10 +20,10 @@ ROUNDING = 1e-6  # below it the value of a mask is 0: the share of a pixel that 
     formula="R = (1/m) sum_i s_i M_i / sum_j M_j with s_i = p(x M_i + Z_i) - p(x + Z_i) + p(x)",
     cost="2 F + m F without noise, 2 m F with it; m masks, mostly tens",
     needs=("grid", "stream"),
-    differs="the authors' noise is 0.1 and unseeded; here it is 0 by default, for a map that is always the same. "
+    differs="the authors' noise is unseeded; here its seed is 0 by default, and noise=0.0 leaves it out. "
     "Constant feature maps are left out, and pixels that no mask shows are 0, where the authors' code divides 0 by 0",
 )
-def vit_cx(probe: Probe, *, noise: float = 0.0, threshold: float = 0.1, generator: Generator | None = None) -> Tensor:
+def vit_cx(probe: Probe, *, noise: float = 0.1, threshold: float = 0.1, generator: Generator | None = None) -> Tensor:
     """Causal effect of the regions that groups of similar feature maps of the last block show.
 
     Returns (B, K, H, W). Unit: class probability divided by the number of masks; signed with noise, else >= 0; not
