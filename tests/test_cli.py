@@ -89,7 +89,7 @@ def test_stdin_and_options(tmp_path):
         (["explain", CAT, "--set", "depth"], "expected --set NAME=VALUE or METHOD.NAME=VALUE, got 'depth'"),
         (["explain", CAT, "--set", "dept=2"], "no option of gradtoken 'dept'; did you mean 'depth'"),
         (["explain", CAT, "--set", "depth=77"], "expected depth from 1 to 12"),
-        (["explain", CAT, "--set", "depth=abc"], "expected depth from 1 to 12"),
+        (["explain", CAT, "--set", "depth=abc"], "expected depth of gradtoken as int"),
         (["explain", CAT, "--set", "heads=3"], "no head integration 3"),
         (["explain", CAT, "--set", "allow_blank=1"], "expected --set NAME=VALUE"),
         (["explain", CAT, "--set", "gradtokn.depth=1"], "no method among those asked 'gradtokn'; did you mean"),

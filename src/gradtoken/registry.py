@@ -3,11 +3,13 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from numbers import Integral, Real
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import torch
 
-from gradtoken.errors import UnknownName
+from gradtoken.errors import BadTarget, UnknownName
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,14 @@ class Entry:
     differs: str
 
     def bind(self, options: Mapping[str, Any]) -> Callable[[Any], Any]:
-        """The function of its first argument alone, with its keyword options set; unknown ones are refused."""
-        known = [p.name for p in inspect.signature(self.call).parameters.values() if p.kind is p.KEYWORD_ONLY]
-        for name in options:
+        """The function of its first argument alone, with its keyword options set; those that do not fit are refused."""
+        parameters = inspect.signature(self.call).parameters.values()
+        known = {p.name: p.annotation for p in parameters if p.kind is p.KEYWORD_ONLY}
+        for name, value in options.items():
             if name not in known:
                 raise UnknownName.among(f"option of {self.name}", name, known)
+            if not fits(value, known[name]):
+                raise BadTarget(f"expected {name} of {self.name} as {told(known[name])}, got {value!r}")
 
         @torch.inference_mode(False)
         def run(subject: Any) -> Any:
@@ -79,3 +84,28 @@ class Registry(dict[str, Entry]):
 
     def __missing__(self, name: str) -> Entry:
         raise UnknownName.among(self.kind, name, self)
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Whether a value is of an annotated kind; a function tells itself which words and which range it knows."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return any(fits(value, part) for part in parts)
+    if origin is Literal:
+        return isinstance(value, str | int | float)
+    if origin is tuple and ... not in parts:
+        return isinstance(value, tuple | list) and len(value) == len(parts) and all(map(fits, value, parts))
+    if kind in (int, float):
+        return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool) and value == value
+    return kind in (Any, inspect.Parameter.empty) or isinstance(value, origin or kind)
+
+
+def told(kind: Any) -> str:
+    """`int or 'all'`."""
+    if get_origin(kind) in (Union, UnionType):
+        return " or ".join(map(told, get_args(kind)))
+    if get_origin(kind) is Literal:
+        return " or ".join(map(repr, get_args(kind)))
+    if kind is type(None):
+        return "None"
+    return str(kind) if get_args(kind) or kind is Any else str(kind.__name__)

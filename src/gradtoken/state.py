@@ -14,9 +14,9 @@ RUNNING = threading.RLock()  # flags of a model, the random state and eager exec
 
 
 def original(net: nn.Module) -> nn.Module:
-    """The module that was given to torch.compile, or the module itself."""
-    inner = getattr(net, "_orig_mod", net)
-    return inner if isinstance(inner, nn.Module) else net
+    """The module that was given to torch.compile or nn.DataParallel, or the module itself."""
+    inner = net.module if isinstance(net, nn.DataParallel) else getattr(net, "_orig_mod", net)
+    return original(inner) if isinstance(inner, nn.Module) and inner is not net else net
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradtoken.errors import BadTarget
 from gradtoken.lrp.passes import propagate, read
 from gradtoken.lrp.presets import ABS_LRP
 from gradtoken.methods import METHODS
@@ -41,5 +42,9 @@ class Against:
 
     def scores(self, output: Any, copies: int = 1) -> Tensor:
         y, logits = self.chosen.scores(output, copies), logits_of(output)
+        if logits.shape[1] == 1:
+            raise BadTarget(
+                "abs_lrp subtracts the relevance of all other classes; for one class pass contrastive=False"
+            )
         others = (logits.sum(dim=1, keepdim=True) - y) / (logits.shape[1] - 1)
         return torch.cat([y, others], dim=1)

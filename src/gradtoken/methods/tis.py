@@ -43,9 +43,10 @@ def tis(
     masks: number of clusters. ratio: share of the patches that is kept. generator: of the start of k-means.
     centroids: (masks, S) or (B, masks, S) in place of k-means.
     """
-    device, S, n = probe.grid.device, probe.layout.count, int(ratio * probe.layout.count)
-    if not 1 <= n <= S or masks < 1:
-        raise BadTarget(f"expected at least one mask that keeps 1 to {S} patches, got {masks} that keep {n}")
+    device, S = probe.grid.device, probe.layout.count
+    if not 1 / S <= ratio <= 1 or masks < 1:
+        raise BadTarget(f"expected at least one mask that keeps 1 to {S} patches, got {masks} of the share {ratio}")
+    n = int(ratio * S)
     plain = probe.run(graph=False, probability=True)
     x = plain.value("x", probe.stream[0])
     check_order(probe, plain, n)
@@ -155,6 +156,6 @@ def means(vectors: Tensor, count: int, source: Generator) -> list[Tensor]:
         from scipy.cluster.vq import kmeans
     except ImportError:
         raise MissingExtra.of("scipy", "scipy") from None
-    drawn = torch.randperm(vectors.shape[1], generator=source, device=source.device)[:count].cpu()
+    drawn = torch.randperm(vectors.shape[1], generator=source, device=source.device)[:count].cpu().numpy()
     found = (kmeans(x, x[drawn], thresh=1e-6 * float(x.std()))[0] for x in vectors.cpu().numpy())
     return [torch.from_numpy(centroids).to(vectors) for centroids in found]

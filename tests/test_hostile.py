@@ -1,0 +1,101 @@
+"""What nobody should ask for, and models that do what they should not."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gradtoken.attribution import attribute
+from gradtoken.errors import BadTarget
+from gradtoken.methods import METHODS
+from gradtoken.models.vit import VisionTransformer
+from gradtoken.registry import fits, told
+from tests.zoo import shaken
+
+WRONG = [  # method, option, value
+    ("beyond_intuition", "steps", 1.5),
+    ("gradient_shap", "samples", "x"),
+    ("gradient_shap", "baselines", None),
+    ("integrated_gradients", "steps", True),
+    ("integrated_gradients", "baseline", "black"),
+    ("alti", "p", "x"),
+    ("occlusion", "window", "x"),
+    ("occlusion", "stride", 1.5),
+    ("occlusion", "baseline", [0.0]),
+    ("abs_lrp", "contrastive", torch.zeros(2)),
+    ("random", "generator", 0),
+    ("vit_cx", "threshold", float("nan")),
+    ("tis", "centroids", 3),
+    ("tis", "masks", 2.0),
+    ("reciprocam", "class_token", "yes"),
+]
+
+
+class Writing(nn.Module):
+    """Normalises its pictures in place, as some models do."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x.sub_(0.5).mul_(4))
+
+
+class Normalising(Writing):
+    """The same without writing."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net((x - 0.5) * 4)
+
+
+@pytest.fixture
+def vit() -> nn.Module:
+    return shaken(VisionTransformer(classes=5, size=16, patch=4, width=16, depth=3, heads=2, hidden=32))
+
+
+@pytest.fixture
+def x() -> Tensor:
+    return torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_model_may_write_to_its_input(vit, x, method):
+    kept = x.clone()
+    R = attribute(Writing(vit), x, 1, method, allow_blank=True)
+    assert torch.equal(x, kept)
+    torch.testing.assert_close(R, attribute(Normalising(vit), x, 1, method, allow_blank=True), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("method", "option", "value"), WRONG)
+def test_options_of_another_type_are_refused(vit, x, method, option, value):
+    with pytest.raises(BadTarget, match=f"expected {option} of {method} as "):
+        attribute(vit, x, 0, method, **{option: value})
+
+
+def test_a_kind_is_told_as_it_is_written():
+    assert told(float | Tensor | None) == "float or Tensor or None"
+    assert fits([3, 4], int | tuple[int, int] | None)
+    assert not fits([3], int | tuple[int, int] | None)
+
+
+@pytest.mark.parametrize("ratio", [0.0, 2.0, float("inf")])
+def test_a_share_of_no_patch_or_of_more_than_all_is_refused(vit, x, ratio):
+    with pytest.raises(BadTarget, match="at least one mask that keeps 1 to 16 patches"):
+        attribute(vit, x, 0, "tis", ratio=ratio)
+
+
+def test_one_cluster_is_one_mask(vit, x):
+    R = attribute(vit, x, 0, "tis", masks=1)
+    assert ((R != 0).sum(dim=(1, 2)) == 8).all()
+
+
+def test_one_class_has_no_others_to_be_set_against(x):
+    net = shaken(VisionTransformer(classes=1, size=16, patch=4, width=16, depth=2, heads=2, hidden=32))
+    with pytest.raises(BadTarget, match="contrastive=False"):
+        attribute(net, x, 0, "abs_lrp")
+    assert attribute(net, x, 0, "abs_lrp", contrastive=False).isfinite().all()
+
+
+def test_data_parallel_is_the_model_inside(vit, x):
+    R = attribute(nn.DataParallel(vit), x, 1, "transattrib")
+    torch.testing.assert_close(R, attribute(vit, x, 1, "transattrib"))
