@@ -20,7 +20,7 @@ from gradtoken.inputs import Inputs, apply, batch_of, explained_of, mapped, own,
 from gradtoken.progress import track
 from gradtoken.run import Node, Place, Run, heads_in, tokens_in
 from gradtoken.state import untouched
-from gradtoken.tape import Edit, Tape
+from gradtoken.tape import Edit, Tape, same
 from gradtoken.targets import logits_of, read
 
 if TYPE_CHECKING:
@@ -86,22 +86,15 @@ def run(
         overwritten=probe.anatomy.overwritten,
         limit=None if probe.limit is None else probe.limit - unseen,
     )
+    if (given := explained_of(inputs)) is not None:
+        tape.made_of[given] = True
     with untouched(probe.net, leaves), torch.set_grad_enabled(graph):
         with rules or contextlib.nullcontext(), tape:
             output = apply(probe.net, inputs)
         scores, calls = scores_of(probe, tape, output, copies, probability=probability, first=first)
-    nodes: dict[Place, Node] = {}
-    attention: list[Attention] = []
-    if start is None:
-        if len(calls) != len(probe.calls):
-            raise NoAttention(f"the model took {len(probe.calls)} attentions in its first pass and {len(calls)} now")
-        found = [aligned(calls[number], copies * probe.batch) for number in probe.blocks]
-        attention = [a for a in found if a is not None]
-        nodes = nodes_of(probe, tape, attention, copies * probe.batch, leaves)
-        if explained is not None:
-            nodes["input", 0] = Node(explained, lambda x: x)
-        elif ("x", 0) in nodes:
-            nodes["input", 0] = nodes["x", 0]
+    attention, nodes = read_off(probe, tape, calls, copies, leaves) if start is None else ([], {})
+    nodes |= {("input", 0): nodes["x", 0]} if ("x", 0) in nodes else {}
+    nodes |= {("input", 0): Node(explained, same)} if explained is not None else {}
     logits = None if probe.chosen.indices is None else logits_of(output)
     return Run(scores, attention, nodes, probe.missing_blocks, logits)
 
@@ -207,6 +200,17 @@ def numbered(probe: "Probe", edits: Mapping[Place, Edit], batch: int) -> dict[in
         count = probe.attention[probe.stream[block] if block < 0 else block].shape[2]
         found[number_of(probe, (name, block))] = partial(edited, edit, name=name, count=count)
     return found
+
+
+def read_off(
+    probe: "Probe", tape: Tape, calls: list[Call], copies: int, leaves: list[Tensor]
+) -> tuple[list[Attention], dict[Place, Node]]:
+    """The attentions over the tokens explained, and every place, of a pass that computed all."""
+    if len(calls) != len(probe.calls):
+        raise NoAttention(f"the model took {len(probe.calls)} attentions in its first pass and {len(calls)} now")
+    found = [aligned(calls[number], copies * probe.batch) for number in probe.blocks]
+    attention = [a for a in found if a is not None]
+    return attention, nodes_of(probe, tape, attention, copies * probe.batch, leaves)
 
 
 def nodes_of(

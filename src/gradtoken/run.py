@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import CheckpointError
 
 from gradtoken.align import align
 from gradtoken.attention import Attention, rows, working_dtype
-from gradtoken.errors import NoBlocks
+from gradtoken.errors import BadModel, NoBlocks
 
 Place = tuple[str, int]
 
@@ -65,7 +66,7 @@ class Run:
         found: list[list[Tensor]] = [[] for _ in nodes]
         with torch.inference_mode(False):
             for score in self.scores.sum(dim=0):
-                grads = torch.autograd.grad(score, [n.raw for n in nodes], retain_graph=True, materialize_grads=True)
+                grads = gradients(score, [node.raw for node in nodes])
                 for kept, node, g in zip(found, nodes, grads, strict=True):
                     kept.append(node.read(g).to(working_dtype(g)))
         for block, by_score in zip(wanted, found, strict=True):
@@ -82,7 +83,7 @@ class Run:
         node = self.node(*place)
         with torch.inference_mode(False), torch.enable_grad():
             total = (read(raw) * seed.to(raw.dtype)).sum()
-            (g,) = torch.autograd.grad(total, [node.raw], retain_graph=True, materialize_grads=True)
+            (g,) = gradients(total, [node.raw])
         return node.read(g).to(working_dtype(g))
 
     def A(self, block: int, start: int = 0, stop: int | None = None) -> Tensor:
@@ -95,6 +96,14 @@ class Run:
         dZ = self.gradient("Z", block)[..., start:stop, :]
         result: Tensor = dZ @ self.value("v", block)[:, None].mT
         return result
+
+
+def gradients(score: Tensor, nodes: list[Tensor]) -> tuple[Tensor, ...]:
+    """The gradient of a number by each node. Raises BadModel where a checkpoint is computed again in another way."""
+    try:
+        return torch.autograd.grad(score, nodes, retain_graph=True, materialize_grads=True)
+    except CheckpointError:
+        raise BadModel("this method changes what gradient checkpoints compute again; turn checkpointing off") from None
 
 
 class View(NamedTuple):

@@ -1,16 +1,17 @@
 """Watch a whole forward pass: keep tensors inside the graph, replace some, and pass over what need not be computed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
-from gradtoken.anatomy import BlockFinder, floating
+from gradtoken.anatomy import ADDS, BlockFinder, floating
 from gradtoken.call import Call
-from gradtoken.operations import PRODUCTS, SOFTMAXES, Op
+from gradtoken.operations import PRODUCTS, SCALINGS, SOFTMAXES, Op
 from gradtoken.record import Recorder
 
 Edit = Callable[[Tensor], Tensor]
@@ -22,8 +23,8 @@ class Tape(Recorder):
 
     edits: what to put in place of a numbered result. edits_of_Z: the same for A v, by the number of the attention.
     cut: cut the graph behind each A v, so that gradients reach it on the residual stream alone. skip: before this
-    number, expensive operations give zeros of the right shape at once. overwritten: the model writes to what is kept,
-    and gets a copy.
+    number, what is `made_of` the explained input is zeros of the right shape. overwritten: the model writes to what is
+    kept, and gets a copy.
     """
 
     normalisers = True
@@ -44,6 +45,7 @@ class Tape(Recorder):
         self.wanted, self.edits, self.edits_of_Z = wanted, edits or {}, edits_of_Z or {}
         self.cut, self.overwritten, self.skip, self.finder = cut, overwritten, skip, finder
         self.number = -1
+        self.made_of: MutableMapping[Any, bool] = WeakIdKeyDictionary()  # what is made of the explained input
         self.kept: dict[int, Tensor] = {}
         self.q: list[Tensor] = []
         self.v: list[Tensor] = []
@@ -54,12 +56,22 @@ class Tape(Recorder):
             self.finder.multihead(args[0])
         attended = len(self.Z)
         if self.number + 1 < self.skip and op not in NESTED:
-            out = zeros_of(op, args, kwargs or {}) if op in SHAPES else op(*args, **(kwargs or {}))
+            out = self.pass_over(op, args, kwargs or {})
         else:
             out = super().__torch_function__(op, types, args, kwargs)
         if self.finder is not None and len(self.Z) > attended and op not in NESTED:
             self.finder.attended(attended, self.calls[-1].site, out)
         return self.note(op, out, (*args, *(kwargs or {}).values()))
+
+    def pass_over(self, op: Op, args: Any, kwargs: Any) -> Any:
+        """Zeros for what is made of the explained input, or looked up for each sample; what is not, such as rotary
+        tables and masks, is still read later.
+        """
+        made = any(x in self.made_of for x in floating((*args, *kwargs.values())))
+        out = zeros_of(op, args, kwargs) if made else op(*args, **kwargs)
+        for x in floating(out) if made or op is F.embedding else ():
+            self.made_of[x] = True
+        return out
 
     def note(self, op: Op, out: Any, args: Any) -> Any:
         """Count a result; keep it or replace it where that was asked."""
@@ -122,6 +134,12 @@ def multiplied(a: Tensor, b: Tensor, **_: Any) -> tuple[int, ...]:
     return (*batch, a.shape[-2], b.shape[-1])
 
 
+def broadcast(a: Any, b: Any, **_: Any) -> tuple[int, ...]:
+    shapes = (x.shape for x in (a, b) if isinstance(x, Tensor))
+    shape: tuple[int, ...] = torch.broadcast_shapes(*shapes)  # type: ignore[no-untyped-call]
+    return shape
+
+
 def unchanged(x: Tensor, *_: Any, **__: Any) -> tuple[int, ...]:
     return x.shape
 
@@ -141,12 +159,20 @@ SHAPES: dict[Op, Callable[..., tuple[int, ...]]] = {
     F.scaled_dot_product_attention: attended,
     **dict.fromkeys(PRODUCTS, multiplied),
     **dict.fromkeys((*SOFTMAXES, F.layer_norm, F.gelu, F.silu), unchanged),
+    **dict.fromkeys((*ADDS, *SCALINGS), broadcast),
     **{op: partial(by_meta, op) for op in (F.conv2d, torch.addmm, torch.baddbmm)},
 }
 
 
-def zeros_of(op: Op, args: Any, kwargs: Any) -> Tensor:
-    """What an operation would give, as zeros."""
-    like = next(floating((*args, *kwargs.values())))
-    shape = SHAPES[op](*args, **kwargs) if args else by_meta(op, **kwargs)
-    return like.new_zeros(shape)
+def zeros_of(op: Op, args: Any, kwargs: Any) -> Any:
+    """What an operation would give: if it is expensive and floating, one zero that is seen in every place.
+
+    Another operation that writes is given zeros of its own.
+    """
+    like = next(floating((*args, *kwargs.values())), None)
+    if op in SHAPES and like is not None:
+        return like.new_zeros(()).expand(SHAPES[op](*args, **kwargs) if args else by_meta(op, **kwargs))
+    try:
+        return op(*args, **kwargs)
+    except RuntimeError:
+        return op(*(x.contiguous() if isinstance(x, Tensor) else x for x in args), **kwargs)

@@ -50,7 +50,10 @@ class Chosen:
 
     def probabilities(self, output: Any, copies: int = 1) -> Tensor:
         """(copies * B, K), after the softmax over all classes."""
-        return logits_of(output).softmax(dim=1).gather(1, self.known.repeat(copies, 1))
+        logits = logits_of(output)
+        if logits.shape[1] == 1:
+            raise BadTarget("the model gives one number for each input, whose softmax is always 1; explain the number")
+        return logits.softmax(dim=1).gather(1, self.known.repeat(copies, 1))
 
     @property
     def known(self) -> Tensor:

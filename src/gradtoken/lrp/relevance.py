@@ -35,7 +35,7 @@ def separate(f: Callable[..., Tensor], R: Tensor, x: Tensor, W: Tensor) -> Tenso
     total = torch.zeros_like(x)
     for x_, W_ in halves:
         Z, back = pull(lambda x, W=W_: f(x, W), x_)
-        total = total + x_ * back(sd(R, Z))[0]
+        total = total + x_ * back(R / (Z + EPS))[0]  # Z >= 0; where it is 0 no input has a share
     return total
 
 
@@ -43,8 +43,8 @@ def common(f: Callable[..., Tensor], R: Tensor, x: Tensor, W: Tensor) -> Tensor:
     """R_in = x+ (T W+) + x- (T W-), T = R / (x+ W+ + x- W-): conserved, no bias."""
     (xp, xn), (Wp, Wn) = ((y.clamp(min=0), y.clamp(max=0)) for y in (x, W))
     Z, back = pull(lambda xp, xn: f(xp, Wp) + f(xn, Wn), xp, xn)
-    p, n = back(sd(R, Z))
-    return xp * p + xn * n
+    p, n = back(R / (Z + EPS))  # Z >= 0; where it is 0 no input has a share
+    return torch.addcmul(xp * p, xn, n)
 
 
 def box(f: Callable[..., Tensor], R: Tensor, x: Tensor, W: Tensor) -> Tensor:
