@@ -39,6 +39,12 @@ class BadTarget(GradTokenError, ValueError):
     """A class index, shape or name that does not fit the model's output."""
 
 
+def expect_between(name: str, value: float, low: float, high: float = float("inf")) -> None:
+    """Raise BadTarget for an option outside low ... high."""
+    if not low <= value <= high:
+        raise BadTarget(f"expected {name} from {low:g} to {high:g}, got {value!r}")
+
+
 class BadPicture(GradTokenError):
     """A file that is not a readable picture, or one that is too large."""
 

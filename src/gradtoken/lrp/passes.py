@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from gradtoken.attention import working_dtype
 from gradtoken.errors import BadModel
-from gradtoken.inputs import mapped, signature
+from gradtoken.inputs import mapped, signature, tensors
 from gradtoken.lrp.presets import ABS_LRP, LRP_CONSERVATIVE
 from gradtoken.lrp.propagate import Preset, Rules
 from gradtoken.lrp.relevance import sd
@@ -57,14 +57,15 @@ def propagate(probe: Probe, preset: Preset, *, precise: bool = False, chosen: An
     under = copy.copy(probe)
     under.anatomy = probe.anatomy  # learnt from the model itself
     under.net, under.inputs = Lent(probe.net, dtype), mapped(lambda x: converted(x, dtype), probe.inputs)
-    if first:
+    if not first:
+        under.chosen = chosen or probe.chosen
+    with torch.autocast(next(iter(tensors(probe.inputs))).device.type, enabled=False):
         run = under.run(rules=Rules(preset))
+    if first:
         probe.adopt(under.first)
-        return run
-    under.chosen = chosen or probe.chosen
-    run = under.run(rules=Rules(preset))
-    check(probe, run)
-    known.add(key)
+    else:
+        check(probe, run)
+        known.add(key)
     return run
 
 

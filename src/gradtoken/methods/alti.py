@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from gradtoken.decomposition.blocks import Block, rollout, share
+from gradtoken.errors import expect_between
 from gradtoken.methods import METHODS
 from gradtoken.probe import Probe
 
@@ -22,6 +23,7 @@ def alti(probe: Probe, *, p: float = 1.0) -> Tensor:
     Returns (B, K, S), the same for every target. Unit: share; >= 0; the shares of all tokens, prefix tokens included,
     sum to 1. Padding is exactly 0. p: which norm measures distances.
     """
+    expect_between("p", p, 1)
 
     def contribution(block: Block, start: int, stop: int) -> Tensor:
         y = block.y[:, start:stop, None]

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from gradtoken.errors import expect_between
 from gradtoken.lrp.passes import times_gradient
 from gradtoken.lrp.presets import with_gamma
 from gradtoken.methods import METHODS
@@ -23,4 +24,6 @@ def cp_lrp(probe: Probe, *, gamma_linear: float = 0.0, gamma_conv: float = 0.0) 
     gamma_linear: how much more contributions count that have the sign of the output, in projections; AttnLRP tries 0
     to 1 for vision transformers. gamma_conv: the same in convolutions, where it tries 0.1 to 100.
     """
+    expect_between("gamma_linear", gamma_linear, 0)
+    expect_between("gamma_conv", gamma_conv, 0)
     return times_gradient(probe, with_gamma(gamma_linear, gamma_conv))

@@ -3,7 +3,7 @@
 import torch
 from torch import Generator, Tensor
 
-from gradtoken.errors import BadTarget
+from gradtoken.errors import BadTarget, expect_between
 from gradtoken.methods import METHODS
 from gradtoken.methods.integrated_gradients import explained, fitted, summed
 from gradtoken.methods.random import seeded
@@ -37,6 +37,7 @@ def gradient_shap(
     """
     if samples < 1:
         raise BadTarget(f"expected at least 1 sample, got {samples}")
+    expect_between("noise", noise, 0)
     source = seeded(generator)
     with untouched(probe.net, []):
         x, scores = explained(probe)

@@ -33,7 +33,7 @@ def occlusion(probe: Probe, *, window: Size | None = None, stride: Size | None =
         raise MissingExtra.of("captum", "captum") from None
     C, H, W = probe.grid.shape[1:]
     patch = (H // (probe.layout.rows or 1), W // (probe.layout.columns or 1))
-    h, w = sizes("window", window or patch, (H, W))
+    h, w = sizes("window", patch if window is None else window, (H, W))
     steps = sizes("stride", stride or (h, w), (h, w))
     with untouched(probe.net, []):
         R: Tensor = Occlusion(lambda pictures: probe.score(inputs=probe.pictured(pictures))).attribute(

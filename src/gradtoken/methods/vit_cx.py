@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from gradtoken.errors import MissingExtra
+from gradtoken.errors import MissingExtra, expect_between
 from gradtoken.methods import METHODS
 from gradtoken.methods.random import seeded
 from gradtoken.methods.reciprocam import patch_blocks
@@ -34,6 +34,8 @@ def vit_cx(probe: Probe, *, noise: float = 0.1, threshold: float = 0.1, generato
     feature maps are in one mask while 1 - cosine of any two of them is below. generator: of the noise, which is the
     same for all samples and targets.
     """
+    expect_between("noise", noise, 0)
+    expect_between("threshold", threshold, 0, 2)
     plain = probe.run(graph=False, probability=True)
     masks = [
         region_masks(probe, maps, threshold)
