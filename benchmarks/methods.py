@@ -120,13 +120,16 @@ HEAD = """# What every method costs
 Written by `python -m benchmarks.methods --page`. Each cell: processor seconds x the plain forward pass of the same
 batch (median of paired runs, one thread); in brackets peak bytes of tensors x those of the plain pass. `~`: a method
 that repeats passes was measured with a few and continued on the line to its published number. One target, later calls
-(the first on a shape also learns where the patches are). FLOPs are counted; elementwise operations count as nothing."""
+(the first on a shape also learns where the patches are). FLOPs are counted; elementwise operations count as nothing.
+`-`: not measured, for its length."""
 
 PEERS = """
 ## Beside other packages
 
 Written from `python -m benchmarks.peers`: the same explanation by other packages, on the same network and in turn;
-both maps brought to the coarser resolution for the correlation."""
+both maps brought to the coarser resolution for the correlation. grad-cam returns its map enlarged and rescaled, which
+takes from the correlation. Where ours takes longer, it is the Python around each operation, which a larger network
+hides."""
 
 
 def cell(found: dict[str, Any] | None) -> str:

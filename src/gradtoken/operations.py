@@ -169,6 +169,12 @@ def joined(record: "Recorder", op: Op, tensors: Any, *args: Any, **kwargs: Any) 
     return op(tensors, *args, **kwargs)  # type: ignore[no-any-return]
 
 
+def named(*names: str) -> tuple[Op, ...]:
+    """Every function of PyTorch and method of a tensor with one of these names: each is an operation of its own."""
+    found = (getattr(place, name, None) for name in names for place in (torch, F, Tensor))
+    return tuple(op for op in found if callable(op))
+
+
 DIVISIONS: set[Op] = {torch.div, torch.true_divide, Tensor.div, Tensor.div_, Tensor.__truediv__, Tensor.true_divide}
 PRODUCTS: tuple[Op, ...] = (torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm)
 ADDED_PRODUCTS: tuple[Op, ...] = (torch.baddbmm, Tensor.baddbmm)

@@ -3,19 +3,11 @@
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from gradtoken.anatomy import floating
-from gradtoken.operations import SOFTMAXES, Op
-
-
-def named(*names: str) -> tuple[Op, ...]:
-    """Every function of PyTorch and method of a tensor with one of these names."""
-    found = (getattr(place, name, None) for name in names for place in (torch, F, Tensor))
-    return tuple(op for op in found if callable(op))
-
+from gradtoken.operations import SOFTMAXES, Op, named
 
 # Their results count as constants: attention, the gates of sigmoid units, the statistics of norms by hand, new tensors.
 CONSTANT: set[Op] = {

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.func import vmap
 from torch.overrides import resolve_name
 
-from gradtoken.decomposition.journal import Step, named
+from gradtoken.decomposition.journal import Step
 from gradtoken.decomposition.parts import of_constant, shared, with_bias
 from gradtoken.errors import NoRule
-from gradtoken.operations import PRODUCTS, Op
+from gradtoken.operations import PRODUCTS, Op, named
 
 Parts = Callable[[Tensor], Tensor]
 Rule = Callable[[Step, Parts], Any]

@@ -1,20 +1,11 @@
 """Names of operations in groups that share a rule: a function and a method of one name are two operations."""
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Op = Callable[..., Any]
-
-
-def named(*names: str) -> tuple[Op, ...]:
-    """Every function of PyTorch and method of a tensor with one of these names."""
-    found = (getattr(place, name, None) for name in names for place in (torch, F, Tensor))
-    return tuple(op for op in found if callable(op))
-
+from gradtoken.operations import Op as Op
+from gradtoken.operations import named as named
 
 LINEAR: tuple[Op, ...] = (F.linear,)
 CONVOLUTIONS: tuple[Op, ...] = (F.conv1d, F.conv2d, F.conv3d)
