@@ -23,12 +23,12 @@ backward passes B, for L blocks, H heads, S tokens and K targets. What they cost
 Beside the methods, as they give no map of an input:
 
 - `gradtoken.maximising.maximise_activation(net, block, feature)`: a picture that one feature of an MLP answers to;
-- `gradtoken.methods.class_embedding_projection.class_identifiability(net, inputs, target)`: how highly the head ranks the
-  class at each token of each block;
+- `gradtoken.methods.class_embedding_projection.class_identifiability(net, inputs, target)`: how highly the head ranks
+  the class at each token of each block;
 - `gradtoken.methods.generic_attention.self_attended` and `cross_attended`: the rules for two modalities, on matrices;
 - `with gradtoken.lrp.propagate.Rules(preset): y = net(x)`: any model under the relevance rules of
-  `gradtoken.lrp.presets`. An operation that has no rule is refused by name; `Rules({**LIBRA, op: rule})` adds one, where
-  `rule(op, *args, **kwargs)` returns the result with the backward pass that is wanted.
+  `gradtoken.lrp.presets`. An operation that has no rule is refused by name; `Rules({**LIBRA, op: rule})` adds one,
+  where `rule(op, *args, **kwargs)` returns the result with the backward pass that is wanted.
 """
 
 
