@@ -72,11 +72,8 @@ def run(
         inputs = edited_leaves(inputs, changes)
     leaves, unseen = floating_leaves(inputs), attentions_before(probe, start)
     explained = explained_of(inputs)
-    inputs = (
-        mapped(lambda x: differentiable(x) if explained is not None and x is explained else x, inputs)
-        if graph
-        else inputs
-    )
+    if graph and explained is not None:
+        inputs = mapped(lambda x: differentiable(x) if x is explained else x, inputs)
     tape = Tape(
         set(probe.anatomy.shapes),
         edits=changes,

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gradtoken.attention import Attention, rows
-from gradtoken.errors import BadTarget
+from gradtoken.errors import BadTarget, NoBlocks
 from gradtoken.probe import Probe
 
 Matrix = Callable[[int, int], Tensor]  # rows start ... stop of a matrix for each target, (B, K or 1, stop - start, M)
@@ -81,8 +81,11 @@ def content(probe: Probe, row: Tensor) -> Tensor:
 
 
 def over_content(probe: Probe) -> list[int]:
-    """The blocks of the stream whose tokens are content: all but those of a class token alone."""
-    return [block for block in probe.stream if probe.attention[block].shape[2] >= probe.layout.count]
+    """The blocks of the stream whose tokens are content: all but those of a class token alone. Raises NoBlocks."""
+    found = [block for block in probe.stream if probe.attention[block].shape[2] >= probe.layout.count]
+    if not found:
+        raise NoBlocks(probe.missing_blocks)
+    return found
 
 
 def present(probe: Probe, total: int) -> Tensor:

@@ -10,6 +10,7 @@ from torch.utils.checkpoint import CheckpointError
 from gradtoken.align import align
 from gradtoken.attention import Attention, rows, working_dtype
 from gradtoken.errors import BadModel, NoBlocks
+from gradtoken.tape import same
 
 Place = tuple[str, int]
 
@@ -139,10 +140,6 @@ def tokens_in(shape: torch.Size, batch: int, count: int, tokens_first: bool = Fa
     if len(shape) == 2 and shape[0] == batch * count:
         return View(lambda x: x.reshape(batch, count, -1), lambda x: x.reshape(batch * count, -1))
     return None
-
-
-def same(x: Tensor) -> Tensor:
-    return x
 
 
 def swapped(x: Tensor) -> Tensor:

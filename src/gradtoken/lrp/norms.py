@@ -13,26 +13,13 @@ def layer_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
     *_: bool,
+    frozen_mean: bool = False,
 ) -> Tensor:
-    """(x - mean) / std w + b with std as a constant; the mean is none."""
+    """(x - mean) / std w + b with std as a constant, and the mean too where it is frozen."""
     over = tuple(range(-len(shape), 0))
     y = wide(x)
-    d = y - y.mean(over, keepdim=True)
-    return affine(x, d * (d.square().mean(over, keepdim=True) + eps).rsqrt().detach(), weight, bias)
-
-
-def frozen_layer_norm(
-    x: Tensor,
-    shape: tuple[int, ...],
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    eps: float = 1e-5,
-    *_: bool,
-) -> Tensor:
-    """(x - mean) / std w + b with mean and std as constants."""
-    over = tuple(range(-len(shape), 0))
-    y = wide(x)
-    d = y - y.mean(over, keepdim=True).detach()
+    mean = y.mean(over, keepdim=True)
+    d = y - (mean.detach() if frozen_mean else mean)
     return affine(x, d * (d.square().mean(over, keepdim=True) + eps).rsqrt().detach(), weight, bias)
 
 

@@ -183,7 +183,7 @@ ABS_LRP: Preset = {
     **rows(partial(divided, absolute.multiplied), names.DIV),
     **rows(absolute.scaled, names.NEGATION),
     **rows(absolute.softmax, names.SOFTMAX),
-    **rows(instead(absolute.absolute, norms.frozen_layer_norm), names.LAYER_NORM),
+    **rows(instead(absolute.absolute, partial(norms.layer_norm, frozen_mean=True)), names.LAYER_NORM),
     **rows(instead(absolute.absolute, norms.rms_norm), names.RMS_NORM),
     **rows(absolute.dropped, names.DROPOUT),
     **rows(partial(taken, absolute.absolute), names.GETITEM),

@@ -5,6 +5,7 @@ from torch import Tensor
 from gradtoken.attention import average_rows
 from gradtoken.methods import METHODS
 from gradtoken.probe import Probe
+from gradtoken.readout import content, readout
 
 
 @METHODS.add(
@@ -20,7 +21,4 @@ def raw_attention(probe: Probe) -> Tensor:
     Returns (B, K, S), the same for every target. Unit: share of attention, in [0, 1]; the shares of all tokens, prefix
     tokens included, sum to 1. Where several query rows are read (mean pooling), their mean.
     """
-    readers = probe.readers.to(probe.dq.dtype)
-    R = average_rows(probe.last, readers / readers.sum(dim=1, keepdim=True))
-    R = probe.layout.content(R * probe.reachable, R.shape[1])
-    return R[:, None].expand(-1, probe.scores.shape[1], -1)
+    return content(probe, average_rows(probe.last, readout(probe)[:, 0])[:, None])

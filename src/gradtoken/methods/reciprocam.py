@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from gradtoken.errors import NoBlocks
 from gradtoken.inputs import repeated
 from gradtoken.methods import METHODS
 from gradtoken.passes import micro_batches
 from gradtoken.probe import Probe
+from gradtoken.readout import over_content
 
 
 @METHODS.add(
@@ -43,20 +43,12 @@ def near(n: int) -> Tensor:
     return (2 * torch.eye(n, dtype=torch.float64) + one.diag(1) + one.diag(-1)) / 4
 
 
-def patch_blocks(probe: Probe) -> list[int]:
-    """Blocks that carry the patches past their attention: neither pooling nor class attention. Raises NoBlocks."""
-    found = [block for block in probe.stream if probe.attention[block].shape[2] >= probe.layout.count]
-    if not found:
-        raise NoBlocks(probe.missing_blocks)
-    return found
-
-
 def masked_scores(probe: Probe, G: Tensor, prefix: float = 1.0) -> Tensor:
     """Scores with the patches entering the last block multiplied by each mask, and other tokens by `prefix`.
 
     (P, S) -> (B, K, P)
     """
-    block = patch_blocks(probe)[-1]
+    block = over_content(probe)[-1]
     plain = probe.run(graph=False)
     X, normed = (plain.value(name, block) for name in ("x", "features"))
     masks = G.new_full((len(G), X.shape[1]), prefix)

@@ -8,9 +8,9 @@ from gradtoken.errors import BadModel, BadTarget, GradTokenError, MissingExtra
 from gradtoken.inputs import repeated
 from gradtoken.methods import METHODS
 from gradtoken.methods.random import seeded
-from gradtoken.methods.reciprocam import patch_blocks
 from gradtoken.passes import micro_batches
 from gradtoken.probe import Probe
+from gradtoken.readout import over_content
 from gradtoken.run import Place, Run
 
 MOVED = 0.05  # relative change of the last block's tokens above which they are said to depend on their order
@@ -138,7 +138,7 @@ def refusal(probe: Probe) -> str:
 
 def ends(probe: Probe, plain: Run) -> list[int]:
     """Blocks whose output holds the patches."""
-    return [block for block in patch_blocks(probe) if ("out", block) in plain.nodes]
+    return [block for block in over_content(probe) if ("out", block) in plain.nodes]
 
 
 def channels(probe: Probe, plain: Run) -> Tensor:

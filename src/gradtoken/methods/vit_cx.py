@@ -8,9 +8,9 @@ from torch import Generator, Tensor
 from gradtoken.errors import MissingExtra, expect_between
 from gradtoken.methods import METHODS
 from gradtoken.methods.random import seeded
-from gradtoken.methods.reciprocam import patch_blocks
 from gradtoken.passes import micro_batches
 from gradtoken.probe import Probe
+from gradtoken.readout import over_content
 
 ROUNDING = 1e-6  # below it the value of a mask is 0: the share of a pixel that no mask shows is 0 / 0
 
@@ -39,7 +39,7 @@ def vit_cx(probe: Probe, *, noise: float = 0.1, threshold: float = 0.1, generato
     plain = probe.run(graph=False, probability=True)
     masks = [
         region_masks(probe, maps, threshold)
-        for maps in feature_maps(probe, plain.value("features", patch_blocks(probe)[-1]))
+        for maps in feature_maps(probe, plain.value("features", over_content(probe)[-1]))
     ]
     m = torch.tensor([max(1, len(M)) for M in masks]).to(probe.dq)[:, None, None, None]
     padded = torch.nn.utils.rnn.pad_sequence(masks).to(probe.dq)  # (m, B, rows, columns): zeros add nothing
