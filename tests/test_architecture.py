@@ -12,7 +12,7 @@ import gradtoken
 ROOT = Path(gradtoken.__file__).parent
 LAYERS = [
     ["errors", "lazy"],
-    ["checks"],
+    ["checks", "named"],
     ["registry", "attention", "multihead", "inputs", "call"],
     ["operations", "progress"],
     ["record", "anatomy", "targets", "state", "tokens", "blocks"],
@@ -26,6 +26,8 @@ LAYERS = [
     ["maximising"],
     ["manual", "attribution"],
     ["models"],
+    ["data", "metrics"],
+    ["protocols"],
     ["draw"],
     ["files"],
     ["stored"],
@@ -33,6 +35,7 @@ LAYERS = [
     ["comparison"],
     ["explaining"],
     ["comparing"],
+    ["benchmark"],
     ["batch"],
     ["cli"],
     ["__main__"],

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.reference import abs_lrp, lrp, surgery
+from tests.reference import abs_lrp, libra, lrp, surgery
 from tests.reference.surgery import ATTN_LRP, CP_LRP, LIBRA, PLAIN, Surgery
 from tests.zoo import CLASSES, TEXT, bert, timm_model
 
@@ -68,9 +68,8 @@ def every() -> dict[str, partial]:
         "input_x_gradient": partial(surgery.input_x_gradient),
         "integrated_gradients": partial(surgery.integrated_gradients, steps=3),
     }
-    methods = ("input_x_gradient", "fullgrad", "attcat", "generic_attention")
     scores = ("probability", "logit")
-    return named | {f"libra, {m}, {s}": partial(surgery.libra, of=m, score=s) for m in methods for s in scores}
+    return named | {f"libra, {m}, {s}": partial(libra.libra, of=m, score=s) for m in libra.MAPS for s in scores}
 
 
 EVERY = every()
@@ -87,8 +86,8 @@ def test_shape_padding_and_samples_are_independent(name, kind):
     method, (net, inputs) = EVERY[name], subject(kind)
     maps = method(net, inputs, TARGET)
     pixels = kind == "picture" and method.func not in (lrp.partial_lrp, lrp.transattrib)
-    if method.func is surgery.libra:
-        pixels = pixels and method.keywords["of"] == "input_x_gradient"
+    if method.func is libra.libra:
+        pixels = pixels and method.keywords["of"] in ("input_x_gradient", "integrated_gradients", "gradient_shap")
     assert maps.shape == ((2, 2, 16, 16) if pixels else (2, 2, 16) if kind == "picture" else (2, 2, 5))
     assert maps.dtype == torch.float64
     assert bool(maps.isfinite().all())
@@ -385,7 +384,7 @@ def test_plain_gradient_is_that_of_the_model_itself(kind):
 @kinds
 def test_libra_is_complete(kind):
     net, inputs = subject(kind)
-    of_input, of_biases = surgery.fullgrad_terms(net, inputs, TARGET)
+    of_input, of_biases = libra.fullgrad_terms(net, inputs, TARGET)
     close(of_input + of_biases, logits_of(net, inputs).gather(1, TARGET))
     assert float(of_biases.abs().min()) > 1e-3
 
@@ -396,7 +395,7 @@ def test_the_plain_gradient_and_attnlrp_are_not_complete(kind):
     for how in (PLAIN, ATTN_LRP):
         p = surgery.forward(net, x, how)
         (dx,) = torch.autograd.grad(p.logits[0], [p.input], retain_graph=True)
-        total = (p.input * dx).sum() + surgery.bias_terms(p, p.logits[0]).sum()
+        total = (p.input * dx).sum() + libra.bias_terms(p, p.logits[0]).sum()
         assert abs(float((total - p.logits[0]).detach())) > 1e-2
 
 
@@ -415,20 +414,20 @@ def test_without_biases_cp_lrp_and_libra_keep_the_logit(kind, gammas):
 @kinds
 def test_fullgrad_sums_to_the_logit_less_the_class_token(kind):
     net, x = first_sample(kind)
-    of_input, biases = surgery.fullgrad_parts(net, x, 0, LIBRA, "logit")
+    of_input, biases = libra.fullgrad_parts(net, x, 0, "logit")
     class_token = biases[0] + (0 if kind == "picture" else of_input[0].sum())
     y = (lrp.vit if kind == "picture" else lrp.bert)(net, x).logits[0]
-    close(surgery.fullgrad(net, x, 0, "logit").sum() + class_token, y)
+    close(libra.fullgrad(net, x, 0, "logit").sum() + class_token, y)
 
 
 def test_fullgrad_pools_the_pixels_of_each_patch():
     net, x = first_sample("picture")
-    of_input, biases = surgery.fullgrad_parts(net, x, 0, LIBRA, "logit")
+    of_input, biases = libra.fullgrad_parts(net, x, 0, "logit")
     for row in range(4):
         for column in range(4):
             patch = of_input[:, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4].sum()
             index = 4 * row + column
-            close(surgery.fullgrad(net, x, 0, "logit")[index], patch + biases[1 + index])
+            close(libra.fullgrad(net, x, 0, "logit")[index], patch + biases[1 + index])
 
 
 @pytest.mark.parametrize("method", ["input_x_gradient", "fullgrad", "attcat"])
@@ -438,11 +437,11 @@ def test_the_probability_is_explained_by_the_logits(method, kind):
     net, inputs = subject(kind)
     p = logits_of(net, inputs)[0].softmax(dim=-1)
     one = {"input_ids": TEXT["input_ids"][:1]} if kind == "text" else inputs[:1]
-    maps = surgery.libra(net, one, torch.arange(CLASSES)[None], method, "logit")[0]
+    maps = libra.libra(net, one, torch.arange(CLASSES)[None], method, "logit")[0]
     for c in range(CLASSES):
         weights = p[c] * (torch.eye(CLASSES)[c] - p)
         expected = torch.einsum("k,k...->...", weights, maps)
-        close(surgery.libra(net, one, torch.tensor([[c]]), method)[0, 0], expected)
+        close(libra.libra(net, one, torch.tensor([[c]]), method)[0, 0], expected)
 
 
 @kinds
@@ -451,12 +450,12 @@ def test_attcat_and_generic_attention_of_one_token(kind):
     p = surgery.forward(net, x, LIBRA)
     dx = torch.autograd.grad(p.logits[0], p.x, retain_graph=True)
     expected = sum(A[:, :, 2].mean() * (h[2] * g[2]).sum() for A, h, g in zip(p.A, p.x, dx, strict=True))
-    close(surgery.attcat(net, x, 0, "logit")[1], expected.detach())
+    close(libra.attcat(net, x, 0, "logit")[1], expected.detach())
     dA = torch.autograd.grad(p.logits[0], p.A)
     C = torch.eye(p.A[0].shape[-1]).double()
     for A, g in zip(p.A, dA, strict=True):
         C = (torch.eye(len(C)) + (A * g).clamp(min=0).mean(dim=0)) @ C
-    close(surgery.generic_attention(net, x, 0, "logit"), C[0, 1:].detach())
+    close(libra.generic_attention(net, x, 0, "logit"), C[0, 1:].detach())
     assert bool((C >= 0).all())
 
 

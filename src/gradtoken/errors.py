@@ -10,6 +10,9 @@ GradTokenError
 │   ├── NoGrid           the tokens could not be put back on the picture
 │   └── NoRule           an operation that a preset of relevance rules does not know
 ├── BadRelevance         a map that is zero everywhere or not finite
+├── BadData              a data set that is not laid out as expected
+│   └── BadSample        one sample of it that cannot be used
+├── BadRun               a benchmark's run folder that cannot be used
 └── MissingExtra         an optional dependency is not installed (also an ImportError)
 
 Every message says what was expected, what came and what to do.
@@ -71,6 +74,18 @@ class NoGrid(BadModel):
 
 class BadRelevance(GradTokenError):
     """An explanation that is zero everywhere or not finite, with the reason."""
+
+
+class BadData(GradTokenError):
+    """A data set whose folder or files are not laid out as expected."""
+
+
+class BadSample(BadData):
+    """One sample that cannot be used, with the reason; the others go on."""
+
+
+class BadRun(GradTokenError):
+    """A run folder that is damaged, of another configuration, or in use."""
 
 
 class MissingExtra(GradTokenError, ImportError):

@@ -1,9 +1,8 @@
-"""Gradients through a modified backward pass, written out naively: AttnLRP, CP-LRP, Libra, and the plain gradient.
+"""Gradients through a modified backward pass, written out naively: AttnLRP, CP-LRP, and the plain gradient.
 
 AttnLRP: Achtibat et al., arXiv:2402.05602. CP-LRP: Ali et al., arXiv:2202.07304. Gamma rule with its four combinations
-of signs: Andeol et al., arXiv:2106.04923. Libra: Mehri et al., arXiv:2411.16760. FullGrad: Srinivas and Fleuret,
-arXiv:1905.00780. AttCAT: Qiang et al., NeurIPS 2022. Generic attention: Chefer et al., arXiv:2103.15679. Integrated
-gradients: Sundararajan et al., arXiv:1703.01365.
+of signs: Andeol et al., arXiv:2106.04923. Integrated gradients: Sundararajan et al., arXiv:1703.01365. The methods of
+Libra, which differentiate in the same way, are in `tests.reference.libra`.
 
 The forward pass is written once for each model; `Surgery` says which factors are held constant in it.
 Letters: N tokens, the class token first; C channels; H heads of width D; S = N - 1 content tokens; y the explained
@@ -103,7 +102,11 @@ class Pass:
     def __init__(self, how: Surgery) -> None:
         self.how = how
         self.x: list[Tensor] = []  # input of every block (N, C)
+        self.read: list[Tensor] = []  # what q, k and v are projected from (N, C)
+        self.heads: list[tuple[Tensor, ...]] = []  # q, k, v (H, N, D)
         self.A: list[Tensor] = []  # (H, N, N)
+        self.Z: list[Tensor] = []  # A v, heads side by side (N, C)
+        self.out: list[Tensor] = []  # output of every block (N, C)
         self.biases: list[tuple[Tensor, int]] = []
 
     def bias(self, b: Tensor, like: Tensor, first: int = 0) -> Tensor:
@@ -138,13 +141,15 @@ class Pass:
 
     def attention(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Joined heads (N, C) from q, k, v (H, N, D)."""
+        self.heads.append((q, k, v))
         if self.how.attention == "divided":
             q, k, v = divided(q, 4), divided(k, 4), divided(v, 2)
         A = torch.softmax(q @ k.transpose(1, 2) / q.shape[-1] ** 0.5, dim=-1)
         if self.how.attention == "constant":
             A = A.detach().requires_grad_()
         self.A.append(A)
-        return merge(A @ v)
+        self.Z.append(merge(A @ v))
+        return self.Z[-1]
 
 
 def vit_logits(net: nn.Module, picture: Tensor, p: Pass) -> Tensor:
@@ -154,32 +159,42 @@ def vit_logits(net: nn.Module, picture: Tensor, p: Pass) -> Tensor:
     x = x + p.bias(net.pos_embed[0], x)
     for block in net.blocks:
         p.x.append(x)
-        qkv = p.linear(p.norm(x, block.norm1), block.attn.qkv)
+        p.read.append(p.norm(x, block.norm1))
+        qkv = p.linear(p.read[-1], block.attn.qkv)
         x = x + p.linear(p.attention(*(split(u, block.attn.num_heads) for u in qkv.chunk(3, dim=-1))), block.attn.proj)
         g = p.activation(F.gelu, p.linear(p.norm(x, block.norm2), block.mlp.fc1))
         x = x + p.linear(g, block.mlp.fc2)
-    return p.linear(p.norm(x, net.norm)[:1], net.head)[0]
+        p.out.append(x)
+    return head(net, x, p)
 
 
 def bert_logits(net: nn.Module, x: Tensor, p: Pass) -> Tensor:
     """Logits (classes,) of a BertForSequenceClassification from the encoder's input (N, C)."""
     for layer in net.bert.encoder.layer:
         p.x.append(x)
+        p.read.append(x)
         own, out = layer.attention.self, layer.attention.output
         qkv = (split(p.linear(x, m), own.num_attention_heads) for m in (own.query, own.key, own.value))
         a = p.norm(p.linear(p.attention(*qkv), out.dense) + x, out.LayerNorm)
         g = p.activation(F.gelu, p.linear(a, layer.intermediate.dense))
         x = p.norm(p.linear(g, layer.output.dense) + a, layer.output.LayerNorm)
-    pooled = p.activation(torch.tanh, p.linear(x[:1], net.bert.pooler.dense))
-    return p.linear(pooled, net.classifier)[0]
+        p.out.append(x)
+    return head(net, x, p)
+
+
+def head(net: nn.Module, x: Tensor, p: Pass) -> Tensor:
+    """Logits (classes,) of the first token of x (N, C)."""
+    if is_text(net):
+        return p.linear(p.activation(torch.tanh, p.linear(x[:1], net.bert.pooler.dense)), net.classifier)[0]
+    return p.linear(p.norm(x, net.norm)[:1], net.head)[0]
 
 
 def forward(net: nn.Module, x: Tensor, how: Surgery) -> SimpleNamespace:
-    """The input as a leaf, logits, x, A and biases, all nodes of one graph."""
+    """The input as a leaf, logits and what `Pass` lists, all nodes of one graph."""
     p = Pass(how)
     leaf = x.clone().requires_grad_()
     logits = (bert_logits if is_text(net) else vit_logits)(net, leaf, p)
-    return SimpleNamespace(input=leaf, logits=logits, x=p.x, A=p.A, biases=p.biases)
+    return SimpleNamespace(input=leaf, logits=logits, **vars(p))
 
 
 def score_of(logits: Tensor, c: int, score: str) -> Tensor:
@@ -226,73 +241,6 @@ def cp_lrp(
     return each(net, inputs, target, times_gradient(how))
 
 
-# ------------------------------------------------------------------------------------------ gradient methods
-
-
-def bias_terms(p: SimpleNamespace, y: Tensor) -> Tensor:
-    """sum_b b db of every token that the bias b is added to. (N,)"""
-    total = torch.zeros(p.A[0].shape[-1], dtype=y.dtype)
-    for (b, start), db in zip(p.biases, gradients(y, [b for b, _ in p.biases]), strict=True):
-        total[start : start + len(b)] += (b.detach() * db).sum(dim=-1)
-    return total
-
-
-def fullgrad_parts(net: nn.Module, x: Tensor, c: int, how: Surgery, score: str) -> tuple[Tensor, Tensor]:
-    """Input terms, in the shape of the input, and bias terms (N,)."""
-    p = forward(net, x, how)
-    y = score_of(p.logits, c, score)
-    (dx,) = torch.autograd.grad(y, [p.input], retain_graph=True)
-    return p.input.detach() * dx, bias_terms(p, y)
-
-
-def fullgrad_terms(net: nn.Module, inputs: Inputs, target: Tensor, score: str = "logit") -> tuple[Tensor, Tensor]:
-    """Sums of x dx and of b db under Libra; together the logit. (B, K) each"""
-    net = in_float64(net)
-    parts = [
-        [fullgrad_parts(net, x, int(c), LIBRA, score) for c in classes]
-        for (x, _), classes in zip(samples(net, inputs), target, strict=True)
-    ]
-    return tuple(torch.stack([torch.stack([part[i].sum() for part in row]) for row in parts]) for i in (0, 1))
-
-
-def fullgrad(net: nn.Module, x: Tensor, c: int, score: str) -> Tensor:
-    """Input terms summed over each patch or token, plus the bias terms of that token. (S,)"""
-    term, biases = fullgrad_parts(net, x, c, LIBRA, score)
-    if is_text(net):
-        return term.sum(dim=-1)[1:] + biases[1:]
-    height, width = net.patch_embed.proj.stride
-    patches = term.unfold(1, height, height).unfold(2, width, width)  # (3, rows, columns, height, width)
-    return patches.sum(dim=(0, 3, 4)).flatten() + biases[1:]
-
-
-def attcat(net: nn.Module, x: Tensor, c: int, score: str) -> Tensor:
-    """sum_b abar_i sum_d (x dx)_id of the blocks' inputs, abar_i the mean over heads and queries of A_i. (S,)"""
-    p = forward(net, x, LIBRA)
-    R = torch.zeros(p.A[0].shape[-1], dtype=x.dtype)
-    for x_b, dx, A in zip(p.x, gradients(score_of(p.logits, c, score), p.x), p.A, strict=True):
-        R = R + A.detach().mean(dim=(0, 1)) * (x_b.detach() * dx).sum(dim=-1)
-    return R[1:]
-
-
-def generic_attention(net: nn.Module, x: Tensor, c: int, score: str) -> Tensor:
-    """R <- R + mean_h (dA_h A_h)+ R from R = I, class token's row. (S,)"""
-    p = forward(net, x, LIBRA)
-    R = torch.eye(p.A[0].shape[-1], dtype=x.dtype)
-    for A, dA in zip(p.A, gradients(score_of(p.logits, c, score), p.A), strict=True):
-        R = R + (A.detach() * dA).clamp(min=0).mean(dim=0) @ R
-    return R[0, 1:]
-
-
-def libra(
-    net: nn.Module, inputs: Inputs, target: Tensor, of: str = "input_x_gradient", score: str = "probability"
-) -> Tensor:
-    """A gradient method with A and the std constant and GELU a secant: pixels (B, K, height, width) or (B, K, S)."""
-    if of == "input_x_gradient":
-        return each(net, inputs, target, times_gradient(LIBRA, score))
-    named = {"fullgrad": fullgrad, "attcat": attcat, "generic_attention": generic_attention}[of]
-    return each(net, inputs, target, lambda net, x, c: named(net, x, c, score))
-
-
 # ------------------------------------------------------------------------------------------ integrated gradients
 
 
@@ -303,13 +251,15 @@ def baseline_of(net: nn.Module, x: Tensor, baseline: str) -> Tensor:
     return net.bert.embeddings(input_ids=torch.full((1, len(x)), net.config.pad_token_id))[0].detach()
 
 
-def path(net: nn.Module, x: Tensor, c: int, steps: int, baseline: str) -> Tensor:
+def path(
+    net: nn.Module, x: Tensor, c: int, steps: int, baseline: str, how: Surgery = PLAIN, score: str = "logit"
+) -> Tensor:
     """(x - x0) times the Gauss-Legendre mean of dy/dx from x0 to x, in the shape of x."""
     x0 = baseline_of(net, x, baseline)
     total = torch.zeros_like(x)
     for node, weight in zip(*np.polynomial.legendre.leggauss(steps), strict=True):  # for [-1, 1]
-        p = forward(net, x0 + (1 + node) / 2 * (x - x0), PLAIN)
-        total = total + weight / 2 * gradients(p.logits[c], [p.input])[0]
+        p = forward(net, x0 + (1 + node) / 2 * (x - x0), how)
+        total = total + weight / 2 * gradients(score_of(p.logits, c, score), [p.input])[0]
     return (x - x0) * total
 
 
@@ -336,5 +286,4 @@ REFERENCES: dict[str, Any] = {
     "cp_lrp": cp_lrp,
     "input_x_gradient": input_x_gradient,
     "integrated_gradients": integrated_gradients,
-    "libra": libra,
 }

@@ -1,0 +1,1 @@
+"""One file each data set or layout."""

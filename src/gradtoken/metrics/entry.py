@@ -1,0 +1,34 @@
+"""A metric: a pure function of tensors, one value or curve per sample; and what is known about it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from gradtoken.named import Named
+
+Better = Literal["higher", "lower", ""]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """summary: the first line of the docstring. better: which direction, or "" for counts and curves."""
+
+    name: str
+    call: Callable[..., Any]
+    paper: str
+    summary: str
+    better: Better
+
+
+METRICS: Named[Metric] = Named("metric")
+
+
+def metric(*, paper: str, better: Better) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register the decorated function under its own name."""
+
+    def register(call: Callable[..., Any]) -> Callable[..., Any]:
+        summary = (call.__doc__ or "").strip().split("\n")[0]
+        METRICS.enter(Metric(call.__name__, call, paper, summary, better))
+        return call
+
+    return register
