@@ -57,6 +57,8 @@ class Probe:
     def __init__(self, net: nn.Module, inputs: Inputs, target: Target = None) -> None:
         self.net, self.inputs, self.target = original(net), inputs, target
         self.batch, self.picture = batch_of(inputs), picture_of(inputs)
+        self.rules: TorchFunctionMode | None = None  # of all further passes
+        self.probability = False
         self._first: First | None = None
         known = LEARNT.setdefault(self.net, {}).get(signature(inputs))
         self._facts = self._learn() if known is None else known
@@ -192,12 +194,14 @@ class Probe:
 
     def run(self, **how: Any) -> Run:
         """One more forward pass, in another way; see `passes.run`."""
-        return passes.run(self, **how)
+        return passes.run(self, **{"rules": self.rules, "probability": self.probability, **how})
 
     def under(self, rules: TorchFunctionMode, probability: bool = False) -> "Probe":
-        """The same probe, but its `plain` pass is made under rules that modify gradients."""
+        """The same probe, but further passes, `plain` too, are made under rules that modify gradients."""
+        self.dq  # noqa: B018  which says what is read, and is the model's own
         other = copy.copy(self)
-        other.__dict__["plain"] = self.run(rules=rules, probability=probability)
+        other.rules, other.probability = rules, probability
+        other.__dict__["plain"] = other.run()
         return other
 
     def score(self, **how: Any) -> Tensor:

@@ -1,6 +1,7 @@
 """What must hold for methods made of gradients by tokens and features, and for Libra."""
 
 from itertools import pairwise
+from typing import get_args
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from gradtoken import readout
 from gradtoken.errors import BadTarget, UnknownName
 from gradtoken.lrp.presets import LIBRA
 from gradtoken.lrp.propagate import Rules
-from gradtoken.methods import METHODS, attcat, grad_eclip
+from gradtoken.methods import METHODS, attcat, grad_eclip, libra
 from gradtoken.methods.class_embedding_projection import class_identifiability
 from gradtoken.probe import Probe
 from gradtoken.readout import visible
@@ -238,7 +239,7 @@ def test_without_biases_fullgrad_is_input_x_gradient_and_sums_to_the_logit():
     close(R.sum(dim=2), probe.scores, 1e-5)
 
 
-@pytest.mark.parametrize("method", ["input_x_gradient", "attcat", "generic_attention", "gradcam", "grad_eclip"])
+@pytest.mark.parametrize("method", [name for name in get_args(libra.Method) if name != "fullgrad"])
 def test_libra_is_the_method_on_a_balanced_pass(method):
     probe = probe_of(CLASS_TOKEN)
     before = run(method, probe)

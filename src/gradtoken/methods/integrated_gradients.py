@@ -1,6 +1,7 @@
 """Integrated gradients: Sundararajan, Taly, Yan, ICML 2017; computed by captum."""
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -83,8 +84,11 @@ def explained(probe: Probe) -> tuple[Tensor, Scores]:
 
     def of_pictures(z: Tensor) -> Tensor:
         inputs = with_picture(probe.inputs, probe.grid, z.clone())
-        with untouched(probe.net, [z]), Recorder(limit=0):  # a model may not turn gradients off
-            return probe.chosen.scores(apply(probe.net, inputs), len(z) // probe.batch)
+        with untouched(probe.net, [z]):
+            with probe.rules or nullcontext(), Recorder(limit=0):  # a model may not turn gradients off
+                output = apply(probe.net, inputs)
+            read = probe.chosen.probabilities if probe.probability else probe.chosen.scores
+            return read(output, len(z) // probe.batch)
 
     def of_tokens(z: Tensor) -> Tensor:
         inputs = repeated(probe.inputs, len(z) // probe.batch)

@@ -15,7 +15,18 @@ from gradtoken.probe import Probe
 from gradtoken.readout import collected, content
 
 Method = Literal[
-    "input_x_gradient", "fullgrad", "attcat", "generic_attention", "gradcam", "gradcam_features", "grad_eclip"
+    "input_x_gradient",
+    "fullgrad",
+    "attcat",
+    "beyond_intuition",
+    "generic_attention",
+    "grad_eclip",
+    "gradcam",
+    "gradcam_features",
+    "gradient_shap",
+    "integrated_gradients",
+    "legrad",
+    "transition_attention_maps",
 ]
 Score = Literal["probability", "logit"]
 
@@ -23,7 +34,7 @@ Score = Literal["probability", "logit"]
 @METHODS.add(
     paper="https://arxiv.org/abs/2411.16760",
     formula="a gradient method under y = f(x) x / x for activations, constant A, constant deviation in norms",
-    cost="2 F + K B",
+    cost="2 F + K B, and the further passes of the method",
     differs="score='probability' is the default of the authors' code, and needs classes as targets",
 )
 def libra(probe: Probe, *, of: Method = "input_x_gradient", score: Score = "probability") -> Tensor:
@@ -32,8 +43,8 @@ def libra(probe: Probe, *, of: Method = "input_x_gradient", score: Score = "prob
     Returns what the method does. Attention is constant, norms divide by a constant, activations have the slope of the
     secant through 0, and products of two share one gradient.
 
-    of: `fullgrad`, or a registered method that reads nothing but values and gradients of one pass. score: what is
-    differentiated.
+    of: `fullgrad`, or a registered method, with its defaults, that changes nothing in a gradient itself; all its passes
+    are balanced. score: what is differentiated.
     """
     for kind, name, type_ in (("gradient method", of, Method), ("score", score, Score)):
         if name not in get_args(type_):
