@@ -81,8 +81,6 @@ EVERY = every()
 @pytest.mark.parametrize("name", EVERY)
 @kinds
 def test_shape_padding_and_samples_are_independent(name, kind):
-    if kind == "text" and name.startswith("abs_lrp"):
-        pytest.skip("for pictures alone")
     method, (net, inputs) = EVERY[name], subject(kind)
     maps = method(net, inputs, TARGET)
     pixels = kind == "picture" and method.func not in (lrp.partial_lrp, lrp.transattrib)
@@ -113,6 +111,11 @@ def test_the_forward_passes_are_those_of_the_model(kind):
         t = lrp.vit_block(double.blocks[0], torch.randn(5, 16).double())
         close(abs_lrp.attend(double.blocks[0], t.x), t.attention)
         close(abs_lrp.mlp(double.blocks[0], t.x_mid), t.mlp)
+    else:
+        layer = double.bert.encoder.layer[0]
+        t = lrp.bert_block(layer, torch.randn(5, 16).double())
+        close(abs_lrp.bert_attend(layer, t.x), t.attention)
+        close(abs_lrp.bert_mlp(layer, t.a), t.mlp)
 
 
 # ------------------------------------------------------------------------------------------ LRP: rules
@@ -352,12 +355,14 @@ def test_the_addition_takes_the_total_derivative():
     assert float((Rs - plain / plain.abs().sum()).abs().max()) > 1e-3
 
 
-def test_two_starts_exchanged_change_the_sign():
-    net, x = first_sample("picture")
+@kinds
+def test_two_starts_exchanged_change_the_sign(kind):
+    net, x = first_sample(kind)
     one, other = torch.rand(2, CLASSES).double()
     close(abs_lrp.between(net, x, one, other), -abs_lrp.between(net, x, other, one), 0)
     close(abs_lrp.between(net, x, one, 3 * one), 0.0, 1e-6)  # a start is scaled to sum 1; the rest is rounding
-    close(abs_lrp.propagate(net, x, one).abs().sum(), 1.0, 1e-6)
+    if kind == "picture":
+        close(abs_lrp.propagate(net, x, one).abs().sum(), 1.0, 1e-6)
     assert 0.9 < float(abs_lrp.between(net, x, one, other).abs().max()) <= 1
 
 

@@ -56,7 +56,7 @@ def test_pictures(method, reference, options, picture):
     close(method(picture, **options), reference(picture.net, picture.inputs, TARGETS, **options), 1e-5)
 
 
-@pytest.mark.parametrize(("method", "reference", "options"), CASES, ids=label)
+@pytest.mark.parametrize(("method", "reference", "options"), CASES + MAGNITUDES, ids=label)
 def test_texts(method, reference, options, text):
     close(method(text, **options), reference(text.net, text.inputs, TARGETS, **options), 1e-5)
 

@@ -1,4 +1,4 @@
-"""Relative absolute magnitude propagation (absLRP), written out naively for a timm VisionTransformer.
+"""Relative absolute magnitude propagation (absLRP), written out naively for a timm VisionTransformer and for BERT.
 
 Vukadin et al., arXiv:2412.09311, with the quirks of the published code: every module is wrapped alone, dropouts of
 probability 0 included, and every argument's relevance is scaled to sum|R| = 1.
@@ -9,7 +9,10 @@ Choices where the sources leave something open:
 * the twin of the softmax takes maximum and denominator of |x|, as the twin of LayerNorm takes mean and variance of |x|;
 * q k^T / sqrt(D) is one module of two arguments, q before the scale;
 * selecting the class token is a module like any other: twice the positive entries, none of the negative ones;
-* the copies of a residual stream are summed without scaling; the next module scales.
+* the copies of a residual stream are summed without scaling; the next module scales;
+* BERT, which the paper does not have: modules as above in its own order, with the dropouts of attention, of both
+  branches and of the pooled token; q, k and v are three Linears whose shares are summed; the tanh of the pooler is a
+  module; the input is the encoder's, after the norm of the embeddings and their dropout; padding is cut off before.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.reference.lrp import each, merge, split
+from tests.reference.lrp import Inputs, each, is_text, merge, split
 
 EPS = 1e-9
 
@@ -125,11 +128,14 @@ def heads(block: nn.Module, n1: Tensor) -> list[Tensor]:
     return [split(u, block.attn.num_heads) for u in block.attn.qkv(n1).chunk(3, dim=-1)]
 
 
+def mixed(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """A v, heads side by side (N, C), from q, k, v (H, N, D)."""
+    return merge(softmaxed(q @ k.transpose(1, 2) * q.shape[-1] ** -0.5) @ v)
+
+
 def attend(block: nn.Module, x: Tensor) -> Tensor:
     """The attention branch of a block on (N, C), norm included."""
-    q, k, v = heads(block, normalised(x, block.norm1))
-    A = softmaxed(q @ k.transpose(1, 2) * q.shape[-1] ** -0.5)
-    return block.attn.proj(merge(A @ v))
+    return block.attn.proj(mixed(*heads(block, normalised(x, block.norm1))))
 
 
 def mlp(block: nn.Module, x: Tensor) -> Tensor:
@@ -137,20 +143,24 @@ def mlp(block: nn.Module, x: Tensor) -> Tensor:
     return block.mlp.fc2(F.gelu(block.mlp.fc1(normalised(x, block.norm2))))
 
 
+def through_heads(q: Tensor, k: Tensor, v: Tensor, R: Tensor) -> list[Tensor]:
+    """Relevance of q, k and v, (N, C) each, from that of A v (N, C)."""
+    kT, scale = k.transpose(1, 2), q.shape[-1] ** -0.5
+    O = q @ kT * scale
+    A = softmaxed(O)
+    RA, Rv = matmul(A, v, split(R, len(A)))
+    RA = dropout(A, RA)  # attn_drop
+    Rq, RkT = matmul(q, kT, softmax(O, RA), scale)
+    return [merge(Rq), merge(RkT.transpose(1, 2)), merge(Rv)]
+
+
 def through_attention(block: nn.Module, x: Tensor, R: Tensor) -> Tensor:
     """Relevance of x (N, C) from that of attend(x)."""
     n1 = normalised(x, block.norm1)
     q, k, v = heads(block, n1)
-    kT, scale = k.transpose(1, 2), q.shape[-1] ** -0.5
-    O = q @ kT * scale
-    A = softmaxed(O)
-    z = merge(A @ v)
+    z = mixed(q, k, v)
     R = dropout(block.attn.proj(z), R)  # proj_drop
-    R = affine(z, block.attn.proj, R)
-    RA, Rv = matmul(A, v, split(R, len(A)))
-    RA = dropout(A, RA)  # attn_drop
-    Rq, RkT = matmul(q, kT, softmax(O, RA), scale)
-    R = torch.cat([merge(Rq), merge(RkT.transpose(1, 2)), merge(Rv)], dim=-1)
+    R = torch.cat(through_heads(q, k, v, affine(z, block.attn.proj, R)), dim=-1)
     return norm(x, block.norm1, affine(n1, block.attn.qkv, R))
 
 
@@ -191,21 +201,95 @@ def propagate(net: nn.Module, picture: Tensor, start: Tensor) -> Tensor:
     return convolution(picture[None], conv, R.T.reshape(patches.shape))[0]
 
 
-def between(net: nn.Module, picture: Tensor, start: Tensor, other: Tensor | None) -> Tensor:
-    """R / (max|R| + 1e-9) of R = R[start] - R[other], each start scaled to sum 1. (3, height, width)"""
-    R = propagate(net, picture, start / start.sum())
+# ------------------------------------------------------------------------------------------ BERT
+
+
+def projections(layer: nn.Module) -> list[nn.Linear]:
+    own = layer.attention.self
+    return [own.query, own.key, own.value]
+
+
+def bert_heads(layer: nn.Module, x: Tensor) -> list[Tensor]:
+    """q, k, v, each (H, N, D)."""
+    return [split(m(x), layer.attention.self.num_attention_heads) for m in projections(layer)]
+
+
+def bert_attend(layer: nn.Module, x: Tensor) -> Tensor:
+    """The attention branch of a layer on (N, C)."""
+    return layer.attention.output.dense(mixed(*bert_heads(layer, x)))
+
+
+def bert_mlp(layer: nn.Module, a: Tensor) -> Tensor:
+    """The MLP branch of a layer on (N, C)."""
+    return layer.output.dense(F.gelu(layer.intermediate.dense(a)))
+
+
+def through_bert_attention(layer: nn.Module, x: Tensor, R: Tensor) -> Tensor:
+    """Relevance of x (N, C) from that of bert_attend(x)."""
+    q, k, v = bert_heads(layer, x)
+    z, dense = mixed(q, k, v), layer.attention.output.dense
+    Rqkv = through_heads(q, k, v, affine(z, dense, dropout(dense(z), R)))
+    return sum(affine(x, m, r) for m, r in zip(projections(layer), Rqkv, strict=True))
+
+
+def through_bert_mlp(layer: nn.Module, a: Tensor, R: Tensor) -> Tensor:
+    """Relevance of a (N, C) from that of bert_mlp(a)."""
+    u = layer.intermediate.dense(a)
+    R = affine(F.gelu(u), layer.output.dense, dropout(bert_mlp(layer, a), R))
+    return affine(a, layer.intermediate.dense, gelu(u, R))
+
+
+def through_layer(layer: nn.Module, x: Tensor, R: Tensor) -> Tensor:
+    """Post-LN: a = norm(attention(x) + x), out = norm(mlp(a) + a)."""
+    sum1 = bert_attend(layer, x) + x
+    a = normalised(sum1, layer.attention.output.LayerNorm)
+    R = norm(bert_mlp(layer, a) + a, layer.output.LayerNorm, R)
+    Rb, Rs = residual(lambda s: bert_mlp(layer, s), a, R)
+    R = norm(sum1, layer.attention.output.LayerNorm, through_bert_mlp(layer, a, Rb) + Rs)
+    Rb, Rs = residual(lambda s: bert_attend(layer, s), x, R)
+    return through_bert_attention(layer, x, Rb) + Rs
+
+
+def propagate_text(net: nn.Module, x: Tensor, start: Tensor) -> Tensor:
+    """Relevance of the encoder's input (N, C) from the start (classes,) at the logits."""
+    inputs = [x]
+    for layer in net.bert.encoder.layer:
+        a = normalised(bert_attend(layer, inputs[-1]) + inputs[-1], layer.attention.output.LayerNorm)
+        inputs.append(normalised(bert_mlp(layer, a) + a, layer.output.LayerNorm))
+    h = inputs.pop()
+    u = net.bert.pooler.dense(h[0])
+    pooled = torch.tanh(u)
+    R = dropout(pooled, affine(pooled, net.classifier, start))
+    R = module(torch.tanh, lambda t: torch.tanh(t.abs()), u, R=R)[0]
+    R = select(h, affine(h[0], net.bert.pooler.dense, R))
+    for layer, inside in zip(reversed(net.bert.encoder.layer), reversed(inputs), strict=True):
+        R = through_layer(layer, inside, R)
+    return R
+
+
+# ------------------------------------------------------------------------------------------ the method
+
+
+def between(net: nn.Module, x: Tensor, start: Tensor, other: Tensor | None) -> Tensor:
+    """R / (max|R| + 1e-9) of R = R[start] - R[other], each start scaled to sum 1. (3, height, width), text (N, C)"""
+    back = propagate_text if is_text(net) else propagate
+    R = back(net, x, start / start.sum())
     if other is not None:
-        R = R - propagate(net, picture, other / other.sum())
+        R = R - back(net, x, other / other.sum())
     return R / (R.abs().max() + EPS)
 
 
-def abs_lrp(net: nn.Module, inputs: Tensor, target: Tensor, contrastive: bool = True) -> Tensor:
-    """Channel sum of the class's relevance minus that of all other classes alike. Signed. (B, K, height, width)"""
+def abs_lrp(net: nn.Module, inputs: Inputs, target: Tensor, contrastive: bool = True) -> Tensor:
+    """Channel sum of the class's relevance minus that of all other classes alike. Signed.
+
+    (B, K, height, width), text (B, K, N - 1) without [CLS].
+    """
 
     def one(net: nn.Module, x: Tensor, c: int) -> Tensor:
-        start = torch.zeros(net.head.out_features, dtype=x.dtype)
+        start = torch.zeros((net.classifier if is_text(net) else net.head).out_features, dtype=x.dtype)
         start[c] = 1
-        return between(net, x, start, 1 - start if contrastive else None).sum(dim=0)
+        R = between(net, x, start, 1 - start if contrastive else None)
+        return R.sum(dim=-1)[1:] if is_text(net) else R.sum(dim=0)
 
     return each(net, inputs, target, one)
 

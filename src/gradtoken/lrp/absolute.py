@@ -26,6 +26,11 @@ class Position(Hand):
     """A sum with a constant: tokens with their positions."""
 
 
+def entered(x: Tensor) -> Tensor:
+    """The tokens of a text that enter the first block, as ones with their positions: see `dropped`."""
+    return Position.of(lambda x: x.view_as(x), lambda R, _: (R,), x)
+
+
 def unit(R: Tensor) -> Tensor:
     """R scaled to sum |R| = 1 in each sample."""
     return R / (per_sample(R.abs()) + EPS)

@@ -43,10 +43,10 @@ def converted(x: Any, dtype: torch.dtype) -> Any:
     return x.to(torch.promote_types(x.dtype, dtype)) if floating else x
 
 
-def propagate(probe: Probe, preset: Preset, *, precise: bool = False, chosen: Any = None) -> Run:
+def propagate(probe: Probe, preset: Preset, *, precise: bool = False, chosen: Any = None, **how: Any) -> Run:
     """One forward pass under a preset, in the model's precision or, as half precision has no 1e-9, in float32.
 
-    precise: in float64. chosen: other scores of the output than the targets'.
+    precise: in float64. chosen: other scores of the output than the targets'. how: see `gradtoken.passes.run`.
     """
     check_order(probe, preset)
     dtype = torch.float64 if precise else torch.float32
@@ -60,7 +60,7 @@ def propagate(probe: Probe, preset: Preset, *, precise: bool = False, chosen: An
     if not first:
         under.chosen = chosen or probe.chosen
     with torch.autocast(next(iter(tensors(probe.inputs))).device.type, enabled=False):
-        run = under.run(rules=Rules(preset))
+        run = under.run(rules=Rules(preset), **how)
     if first:
         probe.adopt(under.first)
     else:

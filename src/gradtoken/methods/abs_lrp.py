@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gradtoken.errors import BadTarget
+from gradtoken.lrp.absolute import entered
 from gradtoken.lrp.passes import propagate, read
 from gradtoken.lrp.presets import ABS_LRP
 from gradtoken.methods import METHODS
@@ -28,7 +29,8 @@ def abs_lrp(probe: Probe, *, contrastive: bool = True) -> Tensor:
     contrastive: subtract the relevance of all other classes together.
     """
     start = Against(probe.chosen) if contrastive else probe.chosen
-    R = propagate(probe, ABS_LRP, chosen=start).gradient("input", 0)
+    edits = {("x", 0): entered} if probe.picture is None and 0 in probe.followed else {}
+    R = propagate(probe, ABS_LRP, chosen=start, edits=edits).gradient("input", 0)
     K = probe.scores.shape[1]
     R = R[:, :K] - R[:, K:] if contrastive else R
     return read(probe, R / (R.abs().amax(dim=tuple(range(2, R.ndim)), keepdim=True) + 1e-9))
