@@ -1,14 +1,19 @@
 """What nobody should ask for, and models that do what they should not."""
 
+import copy
+import warnings
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from gradtoken.attribution import attribute
-from gradtoken.errors import BadTarget
+from gradtoken.errors import BadModel, BadTarget, GradTokenError
 from gradtoken.methods import METHODS
 from gradtoken.models.vit import VisionTransformer
 from gradtoken.registry import fits, told
+from tests import zoo
+from tests.methods.test_every_method import CHEAP
 from tests.zoo import shaken
 
 WRONG = [  # method, option, value
@@ -99,3 +104,55 @@ def test_one_class_has_no_others_to_be_set_against(x):
 def test_data_parallel_is_the_model_inside(vit, x):
     R = attribute(nn.DataParallel(vit), x, 1, "transattrib")
     torch.testing.assert_close(R, attribute(vit, x, 1, "transattrib"))
+
+
+# Gradient checkpointing -----------------------------------------------------------------------------------------------
+
+
+def checkpointed(net: nn.Module, name: str) -> nn.Module:
+    """The same model in training, computing its blocks again in the backward pass."""
+    net = copy.deepcopy(net).train()
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # newer releases have another name for it
+        getattr(net, name)()
+    return net
+
+
+@pytest.fixture(scope="module")
+def checkpoints():
+    """(model, the same with checkpoints, inputs) by the library."""
+    pictures = zoo.pictures(zoo.PICTURES["class token"], 2).double()
+    switches = {"timm": "set_grad_checkpointing"}
+    models = {"timm": zoo.timm_model, "transformers": zoo.transformers_vit, "text": zoo.bert}
+    return {
+        name: (net, checkpointed(net, switches.get(name, "gradient_checkpointing_enable")), inputs)
+        for name, inputs in (("timm", pictures), ("transformers", pictures), ("text", zoo.TEXT))
+        for net in (models[name]().double(),)
+    }
+
+
+@pytest.mark.parametrize("library", ["timm", "transformers", "text"])
+@pytest.mark.parametrize("method", METHODS)
+def test_checkpoints_change_no_map_or_are_refused(checkpoints, library, method):
+    net, twice, inputs = checkpoints[library]
+    request = {"target": 1, "method": method, "allow_blank": True, **CHEAP.get(method, {})}
+    try:
+        expected = attribute(net, inputs, **request)
+    except GradTokenError as error:
+        pytest.skip(f"without checkpoints too: {error}")
+    try:
+        torch.testing.assert_close(attribute(twice, inputs, **request), expected)
+    except BadModel as error:
+        reason = str(error)
+    else:
+        return
+    assert "turn gradient checkpointing off" in reason
+    assert library == "timm", "the others have none in evaluation mode"
+
+
+@pytest.mark.parametrize(
+    ("method", "options"), [("grad_eclip", {"official": True}), ("attribution_rollout", {"mode": "paper", "steps": 2})]
+)
+def test_what_is_changed_inside_a_block_is_not_computed_again_without_the_change(checkpoints, method, options):
+    _, twice, inputs = checkpoints["timm"]
+    with pytest.raises(BadModel, match="turn gradient checkpointing off"):
+        attribute(twice, inputs, 1, method, **options)

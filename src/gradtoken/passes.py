@@ -14,7 +14,7 @@ from gradtoken.align import aligned
 from gradtoken.anatomy import PLACES, Anatomy, BlockFinder
 from gradtoken.attention import Attention
 from gradtoken.call import Call
-from gradtoken.errors import NoAttention, NoBlocks
+from gradtoken.errors import BadModel, NoAttention, NoBlocks
 from gradtoken.first import First, check_followed
 from gradtoken.inputs import Inputs, apply, batch_of, explained_of, mapped, own, signature, tensors
 from gradtoken.progress import track
@@ -86,7 +86,7 @@ def run(
     if (given := explained_of(inputs)) is not None:
         tape.made_of[given] = True
     with untouched(probe.net, leaves), torch.set_grad_enabled(graph):
-        with rules or contextlib.nullcontext(), tape:
+        with rules or contextlib.nullcontext(), tape, computed_once(graph and changes_graph(rules, edits)):
             output = apply(probe.net, inputs)
         scores, calls = scores_of(probe, tape, output, copies, probability=probability, first=first)
     attention, nodes = read_off(probe, tape, calls, copies, leaves) if start is None else ([], {})
@@ -94,6 +94,25 @@ def run(
     nodes |= {("input", 0): Node(explained, same)} if explained is not None else {}
     logits = None if probe.chosen.indices is None else logits_of(output)
     return Run(scores, attention, nodes, probe.missing_blocks, logits)
+
+
+def changes_graph(rules: TorchFunctionMode | None, edits: Mapping[Place, Edit] | None) -> bool:
+    """Whether something inside a block is changed: not by a mode that `modifies` nothing, nor between blocks."""
+    modified = rules is not None and getattr(rules, "modifies", True)
+    return modified or any(name == "Z" for name, _ in edits or {})
+
+
+@contextlib.contextmanager
+def computed_once(needed: bool) -> Iterator[None]:
+    """Refuse gradient checkpoints, which would compute again without a change, and give another gradient or none."""
+    reason = "this method changes what gradient checkpoints compute again; turn gradient checkpointing off"
+    try:
+        with torch.autograd.graph.disable_saved_tensors_hooks(reason) if needed else contextlib.nullcontext():
+            yield
+    except RuntimeError as error:
+        if str(error) != reason:
+            raise
+        raise BadModel(reason) from None
 
 
 def scores_of(

@@ -65,7 +65,7 @@ STRUCTURE = {
     **dict.fromkeys(("expand", "broadcast_to"), ((2, 4, 4),)),
     **dict.fromkeys(("repeat", "tile"), ((1, 1, 2),)),
     **dict.fromkeys(("chunk", "tensor_split"), (2, 1)),
-    **dict.fromkeys(("tril", "triu", "ravel", "contiguous", "clone", "cpu", "__get__"), ()),
+    **dict.fromkeys(("tril", "triu", "ravel", "contiguous", "clone", "cpu", "__get__", "requires_grad_"), ()),
     "double": (),
     **{"unflatten": (1, (2, 2)), "permute": ((2, 0, 1),), "flip": ((1,),), "roll": (1,), "split": (2, 1)},
     **{"repeat_interleave": (2,), "pad": ((0, 1),), "unfold": (1, 2, 1), "narrow": (1, 0, 2), "select": (1, 0)},

@@ -48,6 +48,8 @@ class Norm:
 class Norms(TorchFunctionMode):
     """Remembers every LayerNorm of a pass, by what it read and by what it made."""
 
+    modifies = False  # the backward pass
+
     def __init__(self) -> None:
         super().__init__()
         self.read: dict[int, Norm] = {}

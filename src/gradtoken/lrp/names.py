@@ -43,7 +43,7 @@ STRUCTURAL = (
     *named("chunk", "split", "tensor_split", "unbind", "cat", "concat", "concatenate", "stack", "hstack", "vstack"),
     *named("narrow", "select", "index_select", "gather", "take_along_dim", "masked_fill", "where", "tril", "triu"),
     *named("to", "float", "double", "half", "bfloat16", "type", "type_as", "cpu", "cuda", "pixel_unshuffle"),
-    *(Tensor.T.__get__, Tensor.mT.__get__, Tensor.__setitem__),  # type: ignore[attr-defined]
+    *(Tensor.T.__get__, Tensor.mT.__get__, Tensor.__setitem__, Tensor.requires_grad_),  # type: ignore[attr-defined]
 )
 PRODUCTS = frozenset((*MATMUL, *MUL, *DIV, *ATTENTION))  # where it matters how many operands carry relevance
 IN_PLACE: dict[Op, Op] = {
