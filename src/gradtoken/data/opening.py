@@ -1,0 +1,55 @@
+"""Opening a data set of any kind."""
+
+import inspect
+import os
+from pathlib import Path
+from typing import Any
+
+from gradtoken.data.entry import DATASETS, Kind
+from gradtoken.data.sample import DataSet
+from gradtoken.errors import BadData, UnknownName
+from gradtoken.registry import fits, told
+
+FALLBACK = "pictures"  # fits where other kinds do too
+
+
+def open_data(path: str | os.PathLike[str], kind: str | None = None, **options: Any) -> DataSet:
+    """The data set at `path`. Nothing but lists is read; a picture is opened when its sample is asked for.
+
+    kind: a name in DATASETS; None recognises the kind by the layout of the folder. options: those of the kind.
+    """
+    place = Path(path).expanduser()
+    entry = None if kind is None else DATASETS[kind]
+    if not os.path.exists(place):
+        raise BadData(f"there is no file or folder {os.fspath(path)!r}; check the name and the folder ({Path.cwd()})")
+    entry = entry or recognised(place)
+    check_options(entry, options)
+    return entry.open(place, **options)
+
+
+def recognised(path: Path) -> Kind:
+    """The one kind whose layout a path has."""
+    fitting = [entry for entry in DATASETS.values() if entry.fits(path)]
+    special = [entry for entry in fitting if entry.name != FALLBACK] or fitting
+    if len(special) == 1:
+        return special[0]
+    if special:
+        names = ", ".join(repr(entry.name) for entry in special)
+        raise BadData(f"{str(path)!r} looks like {names}; say which with kind=")
+    sketches = "\n".join(f"{entry.name}: {entry.summary}\n{indented(entry.layout)}" for entry in DATASETS.values())
+    raise BadData(f"{str(path)!r} is laid out as none of the kinds that can be read; expected one of\n{sketches}")
+
+
+def indented(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines())
+
+
+def check_options(entry: Kind, options: dict[str, Any]) -> None:
+    """Refuse options that the kind does not have, and values of another type."""
+    parameters = inspect.signature(entry.open).parameters.values()
+    known = {p.name: p.annotation for p in parameters if p.kind is p.KEYWORD_ONLY}
+    for name, value in options.items():
+        if name not in known:
+            raise UnknownName.among(f"option of {entry.name}", name, known)
+        if not fits(value, known[name]):
+            raise BadData(f"expected {name} of {entry.name} as {told(known[name])}, got {value!r}")
