@@ -23,12 +23,12 @@ LAYER_SCALE = (lambda: zoo.timm_model(init_values=0.1), PIXELS)
 TEXT = (zoo.bert, zoo.TEXT)
 EVERY = {"class token": CLASS_TOKEN, "mean": POOLED, "layer scale": LAYER_SCALE, "text": TEXT}
 CLASS_OR_TEXT = {"class token": CLASS_TOKEN, "text": TEXT}
-WITHOUT_MEAN = {"class token": CLASS_TOKEN, "layer scale": LAYER_SCALE, "text": TEXT}
 
 OPTIONS = {
     "agcam": [{}],
     "attcat": [{}],
     "attribution_rollout": [{}, {"mode": "paper", "steps": 3}],
+    "beyond_intuition": [{"steps": 3}, {"start": 1, "steps": 3}],
     "class_embedding_projection": [{}, {"gradient": "logit"}],
     "generic_attention": [{}, {"start": 2}],
     "grad_eclip": [{}, {"official": True}],
@@ -37,9 +37,6 @@ OPTIONS = {
     "legrad": [{}, {"layers": "all"}, {"layers": 1}],
     "rollout": [{}, {"start": 2}],
     "self_attention_attribution": [{"steps": 3}],
-}
-CLIPPED_ROWS = {
-    "beyond_intuition": [{"steps": 3}, {"start": 1, "steps": 3}],
     "transition_attention_maps": [{"steps": 3}, {"start": 0, "integral": False}, {"first_state": True, "steps": 3}],
 }
 TOKENS = {"beyond_intuition": [{"mode": "token", "start": 1, "steps": 3}]}
@@ -49,7 +46,7 @@ SURGERY = {
 }
 RUNS = [
     pytest.param(name, options, *case, id=f"{name}-{label}-{options}")
-    for cases, table in ((EVERY, OPTIONS), (WITHOUT_MEAN, CLIPPED_ROWS), (CLASS_OR_TEXT, TOKENS | SURGERY))
+    for cases, table in ((EVERY, OPTIONS), (CLASS_OR_TEXT, TOKENS | SURGERY))
     for name, several in table.items()
     for options in several
     for label, case in cases.items()
@@ -72,26 +69,26 @@ def test_equals_the_reference(name, options, build, inputs):
     assert worst(ours, expected) < (1e-8 if by_captum else 1e-10)
 
 
-@pytest.mark.parametrize("name", [*OPTIONS, *CLIPPED_ROWS])
+@pytest.mark.parametrize("name", OPTIONS)
 def test_rows_may_be_formed_one_at_a_time(name, monkeypatch):
-    net, options = POOLED[0]().double(), {**OPTIONS, **CLIPPED_ROWS}[name][0]
+    net, options = POOLED[0]().double(), OPTIONS[name][0]
     together = METHODS[name].bind(options)(Probe(net, PIXELS.double(), TARGET))
     monkeypatch.setattr(readout, "CELLS", 1)
     torch.testing.assert_close(METHODS[name].bind(options)(Probe(net, PIXELS.double(), TARGET)), together)
 
 
-@pytest.mark.parametrize("name", [*OPTIONS, *CLIPPED_ROWS, "libra"])
+@pytest.mark.parametrize("name", [*OPTIONS, "libra"])
 def test_attention_written_by_hand_has_the_same_map(name):
-    options = {**OPTIONS, **CLIPPED_ROWS, "libra": [{}]}[name][0]
+    options = {**OPTIONS, "libra": [{}]}[name][0]
     nets = zoo.timm_model().double(), zoo.by_hand(zoo.timm_model).double()
     nets[1].load_state_dict(nets[0].state_dict())
     one, two = (METHODS[name].bind(options)(Probe(net, PIXELS.double(), TARGET)) for net in nets)
     assert worst(two, one) < 1e-10
 
 
-@pytest.mark.parametrize("name", [*OPTIONS, *CLIPPED_ROWS, "input_x_gradient", "libra"])
+@pytest.mark.parametrize("name", [*OPTIONS, "input_x_gradient", "libra"])
 def test_half_precision_gives_nearly_the_same_map(name):
-    run = METHODS[name].bind({**OPTIONS, **CLIPPED_ROWS}.get(name, [{}])[0])
+    run = METHODS[name].bind(OPTIONS.get(name, [{}])[0])
     net, x = zoo.timm_model(), PIXELS.bfloat16()
     expected = run(Probe(net, x.float(), TARGET))
     ours = run(Probe(net.bfloat16(), x, TARGET))
@@ -99,13 +96,13 @@ def test_half_precision_gives_nearly_the_same_map(name):
     assert worst(ours, expected) < 0.1
 
 
-def test_class_identifiability_is_the_rank_of_each_token():
-    net = zoo.timm_model().double()
-    ours = class_identifiability(net, PIXELS.double(), TARGET)
-    out = Probe(net, PIXELS.double(), TARGET).plain
-    for block in range(4):
-        logits = net.head(net.norm(out.value("out", block))).detach()  # (B, N, classes)
-        for b, k in ((0, 0), (0, 1), (1, 1)):
-            rank = (logits[b] > logits[b, :, TARGET[b, k], None]).sum(dim=1)
-            torch.testing.assert_close(ours[b, k, block], 1 - rank / 5.0, check_dtype=False)
-    assert ours.shape == (2, 2, 4, 17)
+@pytest.mark.parametrize("case", EVERY)
+def test_class_identifiability_equals_the_reference(case):
+    build, inputs = EVERY[case]
+    net = build().double()
+    inputs = inputs if isinstance(inputs, dict) else inputs.double()
+    ours, expected = class_identifiability(net, inputs, TARGET), gradients.class_identifiability(net, inputs, TARGET)
+    seen = inputs["attention_mask"].bool() if isinstance(inputs, dict) else torch.ones(2, ours.shape[3]).bool()
+    for sample in range(2):  # what the head makes of padding alone is no matter
+        torch.testing.assert_close(ours[sample, ..., seen[sample]], expected[sample, ..., seen[sample]])
+    assert len(expected.unique()) == zoo.CLASSES + (not seen.all())

@@ -169,13 +169,13 @@ def transition_attention_maps(
     first_state: bool = False,
     path: tuple[str, int] | None = None,
 ) -> Tensor:
-    """R = s * W, W = mean_h (mean_alpha dA^(L)[h, 0] at alpha * input)^+. Yuan et al. 2021.
+    """R = s * W, W the row of mean_h (mean_alpha dA^(L)[h] at alpha * input)^+. Yuan et al. 2021.
 
     alpha = linspace(0, 1, steps), or 1 alone without `integral`. `first_state`: s is the row of A^(L) alone.
     """
     A = attention(forward(net, x))
     alphas = torch.linspace(0, 1, steps) if integral else torch.ones(1)
-    W = read(net, mean_gradient(net, x, c, alphas.double(), path)).clamp(min=0).mean(dim=0)
+    W = read(net, mean_gradient(net, x, c, alphas.double(), path).clamp(min=0).mean(dim=0))
     return transition_state(net, A, len(A) if first_state else start) * W
 
 
@@ -242,7 +242,7 @@ def beyond_intuition(
         M = head_weighted(A[b], dA[b]) if mode == "head" else token_weighted(net, trace, b)
         R = R + M @ R
     g = mean_gradient(net, x, c, torch.linspace(0, 1, steps, dtype=R.dtype), path)
-    return read(net, R) * read(net, g).clamp(min=0).mean(dim=0)
+    return read(net, R) * read(net, g.clamp(min=0).mean(dim=0))
 
 
 REFERENCES = {

@@ -23,6 +23,7 @@ from gradtoken.run import Run
     formula="R = s * W, s = row of A_L (I + A_{L-1}) ... (I + A_start), W = row of mean_h relu(mean_a dy(a x)/dA_L)",
     cost="1 F + steps (F + K B)",
     needs=("plain", "last"),
+    trial=lambda probe: transition_attention_maps(probe, steps=1),
     differs="the authors' script for deletion and insertion uses all blocks: start=0",
 )
 def transition_attention_maps(
@@ -32,7 +33,8 @@ def transition_attention_maps(
 
     Returns (B, K, S). Unit: logit; >= 0; not conserved. Gradients are averaged over `steps` inputs a * x, a = 0 ... 1
     with both ends (x: the picture, or the embeddings of a text). start: the first block used, by default 4.
-    integral=False: the gradient at x alone. first_state=True: no blocks but the last.
+    integral=False: the gradient at x alone. first_state=True: no blocks but the last. For a mean of tokens, s and W are
+    means of the rows of its tokens, in W clipped before.
     """
     first = len(probe.attention) - 1 if first_state else first_block(probe, start, 4)
     W = positive_gradient(probe, steps if integral else None)
