@@ -91,7 +91,7 @@ def intersections_and_unions(guess, truth, classes):
 
 
 def ratio(a, b):
-    """a / b, NaN where b = 0."""
+    """Ratio a / b, NaN where b = 0."""
     return a / b if b else NAN
 
 
@@ -138,7 +138,9 @@ def average_precision_joint(R, truth, void=VOID):
 
 def average_precision_foreground(R, truth, void=VOID):
     """Average precision of R as a score of the foreground."""
-    pairs = [(0.0 if math.isnan(r) else r, int(g == 1)) for r, g in zip(R.ravel(), truth.ravel(), strict=True) if g != void]
+    pairs = [
+        (0.0 if math.isnan(r) else r, int(g == 1)) for r, g in zip(R.ravel(), truth.ravel(), strict=True) if g != void
+    ]
     return average_precision([r for r, _ in pairs], [g for _, g in pairs])
 
 
@@ -233,14 +235,15 @@ def cell_share(R, cells):
 
 
 def cell_hit(R, cells):
-    """1 / (number of cells with the largest share) where cell k is among them; 0 without positive relevance."""
+    """1 / (number of cells with the largest share, to 1e-5) where cell k is among them; 0 without positive relevance."""
     hits = []
     for k in range(len(cells)):
         shares = [energy_inside(R[k], boxes_mask([cell], R[k].shape)) for cell in cells]
         if any(math.isnan(share) for share in shares):
             hits.append(NAN)
         else:
-            hits.append(1 / shares.count(max(shares)) if shares[k] == max(shares) > 0 else 0.0)
+            first = [share >= max(shares) * (1 - 1e-5) > 0 for share in shares]
+            hits.append(1 / sum(first) if first[k] else 0.0)
     return hits
 
 
@@ -248,7 +251,7 @@ def cell_hit(R, cells):
 
 
 def trapezoid(y, x):
-    """sum of (x_i+1 - x_i) (y_i + y_i+1) / 2."""
+    """Sum of (x_i+1 - x_i) (y_i + y_i+1) / 2."""
     return sum((x[i + 1] - x[i]) * (y[i] + y[i + 1]) / 2 for i in range(len(y) - 1))
 
 
@@ -276,6 +279,11 @@ def average_drop(before, after):
     return ratio(max(0.0, before - after), before)
 
 
+def drop_in_deletion(before, after):
+    """(before - after) / before (arXiv:2102.05228): a rise is negative."""
+    return ratio(before - after, before)
+
+
 def aopc(before, after, with_start):
     """Mean of before - after_s; Samek's (arXiv:1509.06321) counts the untouched input too, whose difference is 0."""
     return sum(before - p for p in after) / (len(after) + (1 if with_start else 0))
@@ -290,7 +298,7 @@ def log_odds(before, after):
 
 
 def word_scores(pieces, spans, words):
-    """Each piece's score, clamped at 0, on its characters; a word has the highest of its own. NaN where none has one."""
+    """Each piece's score, clamped at 0, on its characters; a word has the highest of its own, or NaN."""
     text = " ".join(words)
     characters = [NAN] * len(text)
     for score, (start, end) in zip(pieces, spans, strict=True):
@@ -331,7 +339,7 @@ def auprc(scores, marked):
 
 
 def cosine(a, b):
-    """a . b / (|a| |b|)."""
+    """Scalar product a . b / (|a| |b|)."""
     a, b = a.ravel(), b.ravel()
     return ratio(sum(a * b), math.sqrt(sum(a * a)) * math.sqrt(sum(b * b)))
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from gradtoken.named import Named
 
 Better = Literal["higher", "lower", ""]
+C = TypeVar("C", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,10 @@ class Metric:
 METRICS: Named[Metric] = Named("metric")
 
 
-def metric(*, paper: str, better: Better) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def metric(*, paper: str, better: Better) -> Callable[[C], C]:
     """Register the decorated function under its own name."""
 
-    def register(call: Callable[..., Any]) -> Callable[..., Any]:
+    def register(call: C) -> C:
         summary = (call.__doc__ or "").strip().split("\n")[0]
         METRICS.enter(Metric(call.__name__, call, paper, summary, better))
         return call
