@@ -73,6 +73,6 @@ def test_one_amount_needs_no_second_axis(call):
 
 def test_a_probability_of_zero():
     none, some = torch.zeros(1), torch.ones(1)
-    assert confidence.average_drop(none, some).isnan().all() or confidence.average_drop(none, some).tolist() == [0.0]
+    assert confidence.average_drop(none, some).isnan().all()
     cases.same(confidence.log_odds(some, none), [np.log(np.finfo(np.float32).tiny)])
     cases.same(confidence.log_odds(none, none), [0.0])

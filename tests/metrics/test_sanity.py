@@ -93,3 +93,4 @@ def test_class_map_distance_of_equal_apart_and_empty_maps():
     one = torch.tensor([[1.0, 0.0]])
     R = torch.stack([torch.stack([one, 2 * one]), torch.stack([one, one.flip(1)]), torch.stack([one, -one])])
     cases.same(sanity.class_map_distance(R), [0.0, 1.0, np.nan])
+    assert sanity.class_map_distance(R[:, :1]).isnan().all()

@@ -235,7 +235,7 @@ def cell_share(R, cells):
 
 
 def cell_hit(R, cells):
-    """1 / (number of cells with the largest share, to 1e-5) where cell k is among them; 0 without positive relevance."""
+    """1 / (number of cells with the largest share, to 1e-5) where cell k is among them; 0 without positive ones."""
     hits = []
     for k in range(len(cells)):
         shares = [energy_inside(R[k], boxes_mask([cell], R[k].shape)) for cell in cells]
@@ -275,7 +275,7 @@ def abpc(least, most):
 
 
 def average_drop(before, after):
-    """max(0, before - after) / before (arXiv:1710.11063, eq. 22, before averaging)."""
+    """max(0, before - after) / before (arXiv:1710.11063, before averaging)."""
     return ratio(max(0.0, before - after), before)
 
 
@@ -362,7 +362,7 @@ def spearman(a, b):
 
 
 def max_sensitivity(R, near):
-    """max_n |R_n - R| / |R| (arXiv:1901.09392, definition 2, over the maps given; relative)."""
+    """max_n |R_n - R| / |R| (arXiv:1901.09392, over the maps given; relative)."""
     norm = math.sqrt(sum(R.ravel() ** 2))
     return max(ratio(math.sqrt(sum((N - R).ravel() ** 2)), norm) for N in near)
 

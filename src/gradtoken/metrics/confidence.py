@@ -14,7 +14,10 @@ ERASER = "https://arxiv.org/abs/1911.03429"
 
 @metric(paper=GRADCAM_PP, better="lower")
 def average_drop(before: Tensor, after: Tensor) -> Tensor:
-    """max(0, before - after) / before; after: only what the map shows is kept. A share, not per cent. -> (B,)"""
+    """max(0, before - after) / before; after: only what the map shows is kept. A share, not per cent. -> (B,)
+
+    NaN where before is 0.
+    """
     return (before - after).clamp(min=0) / before
 
 

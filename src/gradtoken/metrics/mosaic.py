@@ -10,7 +10,7 @@ from torch import Tensor
 from gradtoken.metrics.entry import metric
 from gradtoken.metrics.localisation import Box, boxes_mask, positive_share
 
-TIE = 1e-5
+TIE = 1e-5  # equal sums of many pixels differ by rounding
 
 
 def shares(R: Tensor, cells: Sequence[Box]) -> Tensor:
@@ -33,7 +33,7 @@ def cell_share(R: Tensor, cells: Sequence[Box]) -> Tensor:
 def cell_hit(R: Tensor, cells: Sequence[Box]) -> Tensor:
     """Whether each map's own cell has the largest share of its positive relevance, 1 or 0. -> (B, K)
 
-    1 / m where m cells share the largest, up to rounding (1e-5); 0 without positive relevance; NaN for a map with a NaN.
+    1 / m where m cells share the largest, up to rounding (1e-5); 0 without positive relevance; NaN for a NaN.
     """
     found = shares(R, cells)
     largest = found.amax(dim=2, keepdim=True)

@@ -1,7 +1,6 @@
 """How far a map depends on what it should depend on: the class, the weights, and not on noise. Maps are (B, ...)."""
 
-from collections.abc import Callable
-from itertools import combinations
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -54,7 +53,7 @@ def ranks(x: Tensor) -> Tensor:
     return place.masked_fill(flat.isnan().any(dim=1, keepdim=True), torch.nan)
 
 
-SIMILARITIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+SIMILARITIES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "cosine": cosine,
     "pearson": pearson,
     "spearman": spearman,
@@ -73,12 +72,13 @@ def class_sensitivity(R: Tensor, other: Tensor, by: str = "pearson") -> Tensor:
 def class_map_distance(R: Tensor) -> Tensor:
     """Half the L1 distance of the positive parts, each summing to 1, mean over pairs of classes. (B, K, ...) -> (B,)
 
-    0 where all classes' maps are proportional, 1 where no two overlap; NaN where a map has no positive relevance.
+    0 where all classes' maps are proportional, 1 where no two overlap; NaN where a map has no positive relevance
+    and for a single class.
     """
     positive = single(R).flatten(2).clamp(min=0)
     parts = positive / positive.sum(dim=2, keepdim=True)
-    pairs = [(parts[:, a] - parts[:, b]).abs().sum(dim=1) / 2 for a, b in combinations(range(parts.shape[1]), 2)]
-    return torch.stack(pairs).mean(dim=0)
+    a, b = torch.triu_indices(R.shape[1], R.shape[1], offset=1, device=R.device)
+    return (parts[:, a] - parts[:, b]).abs().sum(dim=2).mean(dim=1) / 2
 
 
 @metric(paper=ADEBAYO, better="lower")
@@ -94,7 +94,7 @@ def randomisation_similarity(R: Tensor, randomised: Tensor, absolute: bool = Fal
 def max_sensitivity(R: Tensor, near: Tensor) -> Tensor:
     """max_n |R_n - R| / |R| over maps of slightly changed inputs: a lower bound of it. (B, ...), (n, B, ...) -> (B,)
 
-    Relative, as most libraries have it; the paper's definition 2 does not divide. NaN where R and a difference are 0.
+    Relative, as Captum has it; the paper does not divide. NaN where R and a difference are 0.
     """
     R, near = single(R).flatten(1), single(near).flatten(2)
     return (length(near - R) / length(R)).amax(dim=0)
