@@ -1,6 +1,7 @@
 """The development kit of ILSVRC2012: which class each of the flat validation pictures shows."""
 
 import re
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from gradtoken.models.model import need
 
 TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.\w+$")
+BROKEN = (OSError, ValueError, TypeError, LookupError, EOFError, NotImplementedError, zlib.error)  # of damaged files
 Answers = tuple[list[str], Mapping[str, str], dict[str, int]]
 
 
@@ -60,11 +62,11 @@ def synset_table(path: Path) -> Any:
     """The structured array `synsets` of meta.mat."""
     if not path.is_file():
         raise BadData(f"there is no {str(path)!r}; it comes with the development kit")
-    loadmat = need("scipy.io", "scipy").loadmat
+    matlab = need("scipy.io.matlab", "scipy")
     try:
-        table = np.atleast_1d(loadmat(path, squeeze_me=True)["synsets"])
+        table = np.atleast_1d(matlab.loadmat(path, squeeze_me=True)["synsets"])
         for field in ("ILSVRC2012_ID", "WNID", "num_children", "words"):
             table[field]
-    except (OSError, ValueError, TypeError, KeyError, IndexError, NotImplementedError) as error:
+    except (matlab.MatReadError, *BROKEN) as error:
         raise BadData(f"{str(path)!r} is not the development kit's meta.mat: {error}") from error
     return table

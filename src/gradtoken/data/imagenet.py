@@ -71,7 +71,7 @@ def open_imagenet(
     marks = Path(boxes) if boxes is not None else find_boxes(root, split)
     if marks is not None and not marks.is_dir():
         raise BadData(f"there is no folder of annotations {str(marks)!r}")
-    if classes := folders_in(folder):
+    if classes := class_folders(folder):
         names = synsets.words(root, folder)
         ids = [f"{name}/{file}" for name in classes for file in pictures_in(folder / name)]
         labels = {name: label for label, name in enumerate(classes)}
@@ -84,6 +84,12 @@ def open_imagenet(
     told = tuple(names.get(name, name) for name in classes)
     read = Pictures(folder, ids, classes, labels, marks)
     return data_set(f"imagenet/{split}", ids, read, told, synsets.groups(classes))
+
+
+def class_folders(folder: Path) -> list[str]:
+    """Folders that hold a class each: those named as synsets, else all, unless pictures lie beside them."""
+    there = folders_in(folder)
+    return [name for name in there if synsets.SYNSET.fullmatch(name)] or ([] if pictures_in(folder) else there)
 
 
 def part(root: Path, split: str) -> Path:
