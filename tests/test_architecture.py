@@ -12,7 +12,7 @@ import gradtoken
 ROOT = Path(gradtoken.__file__).parent
 LAYERS = [
     ["errors", "lazy"],
-    ["checks", "named"],
+    ["checks", "named", "seeds"],
     ["registry", "attention", "multihead", "inputs", "call"],
     ["operations", "progress"],
     ["record", "anatomy", "targets", "state", "tokens", "blocks"],
@@ -21,7 +21,7 @@ LAYERS = [
     ["passes"],
     ["probe"],
     ["readout", "lens"],
-    ["lrp", "decomposition"],
+    ["along", "lrp", "decomposition"],
     ["methods"],
     ["maximising"],
     ["manual", "attribution"],

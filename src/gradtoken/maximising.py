@@ -10,13 +10,13 @@ from gradtoken.anatomy import PROJECTIONS, BlockFinder
 from gradtoken.attention import working_dtype
 from gradtoken.errors import BadModel, BadTarget
 from gradtoken.inputs import apply
-from gradtoken.methods.random import seeded
 from gradtoken.operations import Op
 from gradtoken.passes import number_of
 from gradtoken.probe import Probe
 from gradtoken.progress import track
 from gradtoken.record import Enough
 from gradtoken.run import tokens_in
+from gradtoken.seeds import seeded
 from gradtoken.state import untouched
 from gradtoken.tape import Tape
 

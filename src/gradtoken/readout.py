@@ -24,7 +24,7 @@ def readout(probe: Probe, block: int | None = None) -> Tensor:
     read, last = probe.readers.to(probe.dq.dtype), len(probe.attention) - 1
     total = probe.attention[last if block is None else block].shape[2]
     if block not in (None, last) and (not probe.last.square or total != read.shape[1]):
-        read = widened(probe, read.new_ones(probe.batch, probe.layout.count), total)
+        read = widened(probe, probe.layout.content(probe.reachable, probe.reachable.shape[1]).to(read), total)
     return (read / read.sum(dim=1, keepdim=True))[:, None]
 
 

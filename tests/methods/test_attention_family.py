@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from gradtoken import along
 from gradtoken.errors import BadTarget, NoAttention, NoBlocks, UnknownName
 from gradtoken.methods import METHODS
 from gradtoken.methods import beyond_intuition as beyond
-from gradtoken.methods import self_attention_attribution as along
 from gradtoken.methods import transition_attention_maps as transition
 from gradtoken.methods.generic_attention import BiModal, cross_attended, residual_normalised, self_attended
 from gradtoken.probe import Probe
@@ -133,7 +133,7 @@ def test_the_gradient_of_pooled_rows_is_clipped_row_by_row():
     for factor in (0.0, 0.5, 1.0):
         W.append(Probe(probe.net, factor * probe.grid, TARGET).plain.dA(3))
     expected = torch.stack(W).mean(dim=0).clamp(min=0).mean(dim=(2, 3))
-    close(transition.positive_gradient(probe, 3), expected)
+    close(along.positive_gradient(probe, 3), expected)
     close(run("transition_attention_maps", probe, steps=3), transition.states(probe, 3) * expected)
 
 
@@ -141,8 +141,8 @@ def test_the_gradient_is_averaged_before_it_is_clipped_and_one_step_is_the_input
     probe = probe_of(CLASS_TOKEN)
     both = [probe.run(inputs=probe.pictured(factor * probe.grid)).dA(3, 0, 1) for factor in (0, 1)]
     expected = (sum(both) / 2).clamp(min=0).mean(dim=(2, 3))
-    close(transition.positive_gradient(probe, 2), expected)
-    close(transition.positive_gradient(probe, None), both[1].clamp(min=0).mean(dim=(2, 3)))
+    close(along.positive_gradient(probe, 2), expected)
+    close(along.positive_gradient(probe, None), both[1].clamp(min=0).mean(dim=(2, 3)))
 
 
 def test_head_weights_are_those_of_the_open_product_and_sum_to_one():

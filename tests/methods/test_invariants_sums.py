@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gradtoken.along import mean_gradient
 from gradtoken.methods import METHODS, vit_cx
 from gradtoken.methods.class_embedding_projection import class_identifiability
-from gradtoken.methods.self_attention_attribution import mean_gradient
 from gradtoken.probe import Probe
 from tests import zoo
 

@@ -9,9 +9,9 @@ from torch import nn
 
 from gradtoken import passes
 from gradtoken.errors import BadModel, BadTarget, MissingExtra, NoGrid
-from gradtoken.methods.random import seeded
 from gradtoken.methods.tis import channels, largest, means, sampled, tis, with_others
 from gradtoken.probe import Probe
+from gradtoken.seeds import seeded
 from tests import zoo
 from tests.reference.perturbation import REFERENCES
 

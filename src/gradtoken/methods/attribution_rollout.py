@@ -5,11 +5,10 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from gradtoken.along import mean_gradient, path
 from gradtoken.errors import UnknownName
 from gradtoken.lens import projected, pulled
 from gradtoken.methods import METHODS
-from gradtoken.methods.self_attention_attribution import mean_gradient
-from gradtoken.methods.transition_attention_maps import path
 from gradtoken.probe import Probe
 from gradtoken.readout import collected, content, descend
 

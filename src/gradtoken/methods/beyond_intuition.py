@@ -7,10 +7,10 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from gradtoken.along import positive_gradient
 from gradtoken.attention import average_rows
 from gradtoken.errors import NoBlocks, UnknownName
 from gradtoken.methods import METHODS
-from gradtoken.methods.transition_attention_maps import positive_gradient
 from gradtoken.probe import Probe
 from gradtoken.readout import chunks, content, descend, first_block, present, through
 from gradtoken.run import heads_in

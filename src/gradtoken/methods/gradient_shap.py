@@ -3,12 +3,12 @@
 import torch
 from torch import Generator, Tensor
 
+from gradtoken.along import explained, fitted, summed
 from gradtoken.errors import BadTarget, expect_between
 from gradtoken.methods import METHODS
-from gradtoken.methods.integrated_gradients import explained, fitted, summed
-from gradtoken.methods.random import seeded
 from gradtoken.passes import micro_batches
 from gradtoken.probe import Probe
+from gradtoken.seeds import seeded
 from gradtoken.state import untouched
 
 

@@ -9,6 +9,7 @@ from gradtoken.attention import Attention, average, average_rows
 from gradtoken.errors import BadTarget, UnknownName
 from gradtoken.methods import METHODS
 from gradtoken.probe import Probe
+from gradtoken.readout import present, readout, widened
 
 Propagation = Literal["none", "rollout_elementwise", "rollout_matmul", "average_elementwise", "average_matmul"]
 Heads = Literal["relu_mean", "mean"]
@@ -72,29 +73,29 @@ def check(probe: Probe, propagation: str, heads: str, depth: int) -> None:
 def average_matmul(probe: Probe, M: Tensor, blocks: list[Attention]) -> Tensor:
     """Abar M with Abar = sum of the blocks' head means / L: a token collects from those it attends to (eq. 14, 16)."""
     L = len(probe.earlier) + 1
-    values = widen(probe, M, blocks)
+    values = values_of(probe, M, blocks)
     total = torch.stack([average(A, values) for A in blocks]).sum(dim=0)
-    return narrow(probe, total / L, M)
+    return narrowed(probe, total / L, M)
 
 
 def rollout_matmul(probe: Probe, M: Tensor, blocks: list[Attention]) -> Tensor:
     """(I + A1)(I + A2)...(I + A_{L-1}) M."""
-    values = widen(probe, M, blocks)
+    values = values_of(probe, M, blocks)
     for A in reversed(blocks):
         values = values + average(A, values)
-    return narrow(probe, values, M)
+    return narrowed(probe, values, M)
 
 
 def average_elementwise(probe: Probe, M: Tensor, blocks: list[Attention]) -> Tensor:
     """The readout's row of Abar, times M."""
-    r = readout(probe, blocks)
+    r = row_of(probe, blocks)
     row = torch.stack([average_rows(A, r) for A in blocks]).sum(dim=0) / (len(probe.earlier) + 1)
     return probe.layout.content(row, row.shape[1])[:, None, None] * M
 
 
 def rollout_elementwise(probe: Probe, M: Tensor, blocks: list[Attention]) -> Tensor:
     """The readout's row of (I + A_{L-1})...(I + A2)(I + A1), times M."""
-    row = readout(probe, blocks)
+    row = row_of(probe, blocks)
     for A in reversed(blocks):
         row = row + average_rows(A, row)
     return probe.layout.content(row, row.shape[1])[:, None, None] * M
@@ -108,30 +109,21 @@ SCHEMES = {
 }
 
 
-def widen(probe: Probe, M: Tensor, blocks: list[Attention]) -> Tensor:
+def values_of(probe: Probe, M: Tensor, blocks: list[Attention]) -> Tensor:
     """M as values of an attention over all tokens, zero off the patches; all targets and heads side by side.
 
     (B, K, H, S) -> (B, N, K * H)
     """
-    total = blocks[0].shape[2]
-    values = M.new_zeros(M.shape[0], total, M.shape[1] * M.shape[2])
-    first = probe.layout.first_of(total)
-    values[:, first : first + probe.layout.count] = M.flatten(1, 2).mT
-    return values
+    return widened(probe, M, blocks[0].shape[2]).flatten(1, 2).mT.contiguous()
 
 
-def narrow(probe: Probe, values: Tensor, like: Tensor) -> Tensor:
+def narrowed(probe: Probe, values: Tensor, like: Tensor) -> Tensor:
     """The patches of `values` in the shape of M. (B, N, K * H) -> (B, K, H, S)"""
     return probe.layout.content(values.mT, values.shape[1]).reshape(like.shape)
 
 
-def readout(probe: Probe, blocks: list[Attention]) -> Tensor:
-    """The row that stands for the class token: itself, or the mean of the tokens that are pooled. (B, N)"""
-    total = blocks[0].shape[2]
-    if probe.last.square and probe.last.shape[2] == total:
-        rows = (probe.readers & probe.reachable).to(probe.dq.dtype)
-    else:  # attention pooling or a class token of a later stage: the mean patch
-        rows = probe.dq.new_zeros(probe.batch, total)
-        first = probe.layout.first_of(total)
-        rows[:, first : first + probe.layout.count] = 1
-    return rows / rows.sum(dim=1, keepdim=True)
+def row_of(probe: Probe, blocks: list[Attention]) -> Tensor:
+    """The readout's row over the tokens of these blocks; padding that is pooled too asks, but is no row. (B, N)"""
+    row = readout(probe, len(probe.earlier) - len(blocks))[:, 0]
+    row = row * (present(probe, row.shape[1]) > 0)
+    return row / row.sum(dim=1, keepdim=True)

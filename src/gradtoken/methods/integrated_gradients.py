@@ -1,22 +1,19 @@
 """Integrated gradients: Sundararajan, Taly, Yan, ICML 2017; computed by captum."""
 
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from gradtoken.along import explained, fitted, summed
 from gradtoken.errors import BadTarget, MissingExtra
-from gradtoken.inputs import apply, repeated, with_picture
 from gradtoken.methods import METHODS
 from gradtoken.passes import at_once
 from gradtoken.probe import Probe
 from gradtoken.progress import track
-from gradtoken.record import Recorder
 from gradtoken.state import untouched
 
-Scores = Callable[[Tensor], Tensor]
 Baseline = float | Tensor | Mapping[str, Any] | tuple[Any, ...]
 
 
@@ -74,44 +71,3 @@ def start_of(probe: Probe, baseline: Baseline, x: Tensor) -> Tensor:
             raise BadTarget("expected a number or a picture as baseline; other inputs are one for texts alone")
         baseline = probe.run(inputs=baseline, graph=False).value("x", probe.stream[0])
     return fitted(baseline, x)
-
-
-# What is explained, shared with gradient_shap ------------------------------------------------------------------------
-
-
-def explained(probe: Probe) -> tuple[Tensor, Scores]:
-    """The pictures, or the tokens that enter the first block; and scores of m others, (m * B, ...) -> (m * B, K)."""
-
-    def of_pictures(z: Tensor) -> Tensor:
-        inputs = with_picture(probe.inputs, probe.grid, z.clone())
-        with untouched(probe.net, [z]):
-            with probe.rules or nullcontext(), Recorder(limit=0):  # a model may not turn gradients off
-                output = apply(probe.net, inputs)
-            read = probe.chosen.probabilities if probe.probability else probe.chosen.scores
-            return read(output, len(z) // probe.batch)
-
-    def of_tokens(z: Tensor) -> Tensor:
-        inputs = repeated(probe.inputs, len(z) // probe.batch)
-        return probe.run(inputs=inputs, edits={place: lambda like: z.to(like.dtype)}, start=place).scores
-
-    if probe.picture is not None:
-        return probe.grid.detach().clone(), of_pictures
-    place = ("x", probe.stream[0])
-    return probe.run(graph=False).value(*place), of_tokens
-
-
-def fitted(baseline: float | Tensor, x: Tensor) -> Tensor:
-    """The baseline in the shape of what is explained."""
-    x0 = torch.as_tensor(baseline).to(x)
-    try:
-        return x0.expand_as(x)
-    except RuntimeError:
-        raise BadTarget(f"expected a baseline that fits {tuple(x.shape)}, got {tuple(x0.shape)}") from None
-
-
-def summed(probe: Probe, attributions: Tensor) -> Tensor:
-    """The sum over channels. (B, K, C, H, W) -> (B, K, H, W), (B, K, N, C) -> (B, K, S)"""
-    if probe.picture is not None:
-        return attributions.sum(dim=2).to(probe.dq)
-    R = attributions.sum(dim=3).to(probe.dq) * probe.reachable[:, None]
-    return probe.layout.content(R, R.shape[2])

@@ -5,6 +5,7 @@ from torch import Generator, Tensor
 
 from gradtoken.methods import METHODS
 from gradtoken.probe import Probe
+from gradtoken.seeds import seeded
 
 
 @METHODS.add(
@@ -26,8 +27,3 @@ def random(probe: Probe, *, generator: Generator | None = None) -> Tensor:
     R = torch.rand(1, probe.layout.count, generator=source, device=source.device, dtype=torch.float64).to(probe.dq)
     R = R * probe.layout.content(probe.reachable, probe.reachable.shape[1])
     return R[:, None].expand(-1, probe.scores.shape[1], -1)
-
-
-def seeded(generator: Generator | None) -> Generator:
-    """The generator, or a new one with seed 0, so that what is drawn by default is always the same."""
-    return torch.Generator().manual_seed(0) if generator is None else generator

@@ -7,11 +7,11 @@ from torch.nn.utils.rnn import pad_sequence
 from gradtoken.errors import BadModel, BadTarget, GradTokenError, MissingExtra
 from gradtoken.inputs import repeated
 from gradtoken.methods import METHODS
-from gradtoken.methods.random import seeded
 from gradtoken.passes import micro_batches
 from gradtoken.probe import Probe
 from gradtoken.readout import over_content
 from gradtoken.run import Place, Run
+from gradtoken.seeds import seeded
 
 MOVED = 0.05  # relative change of the last block's tokens above which they are said to depend on their order
 

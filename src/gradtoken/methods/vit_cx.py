@@ -7,10 +7,10 @@ from torch import Generator, Tensor
 
 from gradtoken.errors import MissingExtra, expect_between
 from gradtoken.methods import METHODS
-from gradtoken.methods.random import seeded
 from gradtoken.passes import micro_batches
 from gradtoken.probe import Probe
 from gradtoken.readout import over_content
+from gradtoken.seeds import seeded
 
 ROUNDING = 1e-6  # below it the value of a mask is 0: the share of a pixel that no mask shows is 0 / 0
 
