@@ -1,0 +1,101 @@
+"""What a run computes: samples by methods under one protocol, and the fingerprint of all that changes a number."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from gradtoken.data.sample import DataSet
+from gradtoken.errors import BadData, BadTarget
+from gradtoken.explaining import versions
+from gradtoken.methods import METHODS
+from gradtoken.models.model import Model
+from gradtoken.protocols.protocol import Protocol
+
+UNIT = 32  # samples; a crash costs one unit of one run, and a unit has one file for each method
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One method with its options: a column of the result."""
+
+    method: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """`gradtoken propagation=none`."""
+        return " ".join([self.method, *(f"{name}={value}" for name, value in self.options.items())])
+
+    @property
+    def key(self) -> str:
+        """A folder's name: the same for the same method and options, in any order."""
+        text = json.dumps([self.method, dict(self.options)], sort_keys=True, default=str)
+        return f"{self.method}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """batch: samples in one probe. chunk: pictures in one plain forward pass. unit: samples in one file."""
+
+    protocol: Protocol
+    data: DataSet
+    model: Model
+    variants: tuple[Variant, ...]
+    batch: int = 8
+    chunk: int = 64
+    unit: int = UNIT
+
+    def __post_init__(self) -> None:
+        if not len(self.data):
+            raise BadData(f"{self.data.name} has no samples")
+        if min(self.batch, self.chunk, self.unit) < 1 or not self.variants:
+            raise BadTarget("expected at least one method, and batch, chunk and unit of at least 1")
+
+    @property
+    def units(self) -> list[range]:
+        """Ranges of sample numbers; they depend on nothing but the number of samples."""
+        return [range(i, min(i + self.unit, len(self.data))) for i in range(0, len(self.data), self.unit)]
+
+    def manifest(self) -> dict[str, Any]:
+        """All that changes a number but the methods, and what it was made with."""
+        weight = next(self.model.net.parameters())
+        settings = {
+            "protocol": self.protocol.describe(),
+            "data": {"name": self.data.name, "samples": len(self.data), "ids": digest_of_ids(self.data.ids)},
+            "model": {"name": self.model.name, "weights": digest_of_weights(self.model), "dtype": str(weight.dtype)},
+            "preprocessing": self.model.preprocess.describe(),
+            "unit": self.unit,
+        }
+        return {
+            "fingerprint": hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16],
+            "settings": json.loads(json.dumps(settings)),
+            "note": self.model.note,
+            "versions": versions(),
+        }
+
+
+def variants_of(methods: Sequence[str], protocol: Protocol, options: Mapping[str, Any] | None = None) -> list[Variant]:
+    """Methods with the protocol's options for them."""
+    names = list(METHODS) if list(methods) == ["all"] else list(dict.fromkeys(methods))
+    return [Variant(name, {**protocol.options.get(name, {}), **(options or {}).get(name, {})}) for name in names]
+
+
+def digest_of_ids(ids: Sequence[str]) -> str:
+    """Of the samples' names in their order."""
+    found = hashlib.sha256()
+    for one in ids:
+        found.update(one.encode() + b"\n")
+    return found.hexdigest()[:16]
+
+
+def digest_of_weights(model: Model) -> str:
+    """Of every parameter and buffer, bit by bit."""
+    found = hashlib.sha256()
+    for name, value in sorted(model.net.state_dict().items()):
+        found.update(name.encode())
+        found.update(value.detach().contiguous().cpu().flatten().view(torch.uint8).numpy())
+    return found.hexdigest()[:16]

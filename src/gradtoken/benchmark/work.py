@@ -1,0 +1,135 @@
+"""One unit of a run: its samples through the model once, and all its methods on the same recording."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+from gradtoken.attribution import check_maps, to_maps
+from gradtoken.benchmark.plan import Plan, Variant
+from gradtoken.benchmark.rows import Row
+from gradtoken.errors import BadSample, GradTokenError
+from gradtoken.methods import METHODS
+from gradtoken.probe import Probe
+from gradtoken.protocols.protocol import Batch, View
+from gradtoken.state import untouched
+from gradtoken.targets import logits_of
+
+
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """A sample with the classes to explain. logits: of the untouched input, (classes,)."""
+
+    view: View
+    logits: Tensor
+    targets: tuple[int, ...]
+
+
+def predictor(plan: Plan) -> Callable[[Tensor], Tensor]:
+    """Logits of pictures (n, C, H, W), without a graph."""
+
+    def predict(pictures: Tensor) -> Tensor:
+        with untouched(plan.model.net, [pictures]), torch.inference_mode():
+            return torch.cat([logits_of(plan.model.net(some)) for some in torch.split(pictures, plan.chunk)])
+
+    return predict
+
+
+def measured(plan: Plan, unit: range, variants: Sequence[Variant]) -> dict[str, list[Row]]:
+    """The rows of each variant, by its key."""
+    ready, problems = prepared(plan, unit)
+    rows: dict[str, list[Row]] = {variant.key: list(problems) for variant in variants}
+    for batch in batches(plan, ready):
+        for variant in variants:
+            rows[variant.key] += rows_of(plan, batch, variant)
+    return rows
+
+
+def prepared(plan: Plan, unit: range) -> tuple[list[Ready], list[Row]]:
+    """The samples that can be used, and one row for each that cannot."""
+    views: list[View] = []
+    problems: list[Row] = []
+    for number in unit:
+        try:
+            views.append(plan.protocol.view(plan.data[number], plan.model))
+        except GradTokenError as error:
+            problems.append(refused(plan.data.ids[number], error))
+    found: list[Ready] = []
+    for view, logits in zip(views, answers(plan, views), strict=True):
+        try:
+            found.append(Ready(view, logits, plan.protocol.targets(view, logits)))
+        except GradTokenError as error:
+            problems.append(refused(view.id, error))
+    return found, problems
+
+
+def answers(plan: Plan, views: Sequence[View]) -> Iterator[Tensor]:
+    """Logits of each untouched input."""
+    predict = predictor(plan)
+    for start in range(0, len(views), plan.chunk):
+        yield from predict(stacked(plan, views[start : start + plan.chunk]))
+
+
+def stacked(plan: Plan, views: Sequence[View]) -> Tensor:
+    """Inputs where the model is, in its number format. (B, C, H, W)"""
+    weight = next(plan.model.net.parameters())
+    return torch.stack([view.pixels for view in views]).to(weight.device, weight.dtype)
+
+
+def batches(plan: Plan, ready: Sequence[Ready]) -> Iterator[Batch]:
+    """Samples with equally many targets, `plan.batch` at a time."""
+    ordered = sorted(ready, key=lambda one: len(one.targets))
+    for _, same in groupby(ordered, key=lambda one: len(one.targets)):
+        group = list(same)
+        for start in range(0, len(group), plan.batch):
+            yield batch_of(plan, group[start : start + plan.batch])
+
+
+def batch_of(plan: Plan, ready: Sequence[Ready]) -> Batch:
+    """One probe for these samples."""
+    pixels, targets = stacked(plan, [one.view for one in ready]), [one.targets for one in ready]
+    how = plan.model.preprocess
+    return Batch(
+        views=[one.view for one in ready],
+        targets=targets,
+        logits=torch.stack([one.logits for one in ready]),
+        probe=Probe(plan.model.net, pixels, [list(t) for t in targets]),
+        predict=predictor(plan),
+        chunk=plan.chunk,
+        black=pixels.new_tensor([-m / s for m, s in zip(how.mean, how.std, strict=True)]),
+    )
+
+
+def rows_of(plan: Plan, batch: Batch, variant: Variant) -> list[Row]:
+    """What one method gets; where it fails on a batch, the samples are tried one by one."""
+    entry = METHODS[variant.method]
+    try:
+        R = entry.bind(variant.options)(batch.probe)
+        check_maps(R, variant.method, allow_blank=True)
+        maps = to_maps(batch.probe, R)
+        asks = plan.protocol.asks_of(entry.class_aware)
+        measures = plan.protocol.measure(batch, maps, asks)
+    except GradTokenError as error:
+        if len(batch.views) == 1:
+            return [refused(batch.views[0].id, error)]
+        alone = (batch_of(plan, [one]) for one in taken_apart(batch))
+        return [row for one in alone for row in rows_of(plan, one, variant)]
+    return [
+        Row(view.id, ask, name, values[i].flatten().tolist())
+        for ask, found in measures.items()
+        for name, values in found.items()
+        for i, view in enumerate(batch.views)
+    ]
+
+
+def taken_apart(batch: Batch) -> list[Ready]:
+    """Its samples."""
+    return [Ready(*one) for one in zip(batch.views, batch.logits, batch.targets, strict=True)]
+
+
+def refused(sample: str, error: GradTokenError) -> Row:
+    """The row of a sample without values."""
+    kind = "" if isinstance(error, BadSample) else f"{type(error).__name__}: "
+    return Row(sample, "", "", [], kind + str(error))

@@ -1,0 +1,143 @@
+"""What every protocol fixes, and what it makes of maps."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from torch import Tensor
+
+from gradtoken.data.sample import Sample
+from gradtoken.errors import BadSample
+from gradtoken.metrics.entry import Better
+from gradtoken.models.model import Model
+from gradtoken.probe import Probe
+
+Ask = Literal["predicted", "label", "present", "cells"]
+Array = np.ndarray[Any, np.dtype[np.float64]]
+Means = Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Number:
+    """One column of a report, printed in percent."""
+
+    name: str
+    better: Better
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A sample as the model reads it.
+
+    pixels: (C, H, W), normalised. labels: classes that are true of it. truth: what the protocol laid over the pixels.
+    """
+
+    id: str
+    pixels: Tensor
+    labels: tuple[int, ...]
+    truth: Any = None
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Samples with equally many targets, and one probe of them that all methods share.
+
+    targets: distinct classes of each sample. logits: of the untouched pictures, (B, classes). predict: logits of any
+    pictures (n, C, H, W), best `chunk` at a time. black: what a black pixel is after normalisation, (C,).
+    """
+
+    views: Sequence[View]
+    targets: Sequence[tuple[int, ...]]
+    logits: Tensor
+    probe: Probe
+    predict: Callable[[Tensor], Tensor]
+    chunk: int
+    black: Tensor
+
+    @property
+    def pixels(self) -> Tensor:
+        """(B, C, H, W)"""
+        return self.probe.grid
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """Everything that changes a number, under a name that is printed with it.
+
+    asks: which classes are explained: the predicted one, the label, all that are present, or those of a mosaic's cells.
+    resize, interpolation: from the picture to the model's size. options: of methods, where the protocol has its own.
+    """
+
+    name: str
+    paper: str
+    summary: str
+    version: int = 1
+    asks: tuple[Ask, ...] = ("predicted",)
+    resize: str = "squash"
+    interpolation: str = "bilinear"
+    enlarging: str = "bilinear"
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def describe(self) -> dict[str, Any]:
+        """All settings as JSON values."""
+        return {"family": type(self).__name__} | asdict(self)
+
+    def asks_of(self, class_aware: bool) -> tuple[Ask, ...]:
+        """A map that is the same for all classes is measured once."""
+        return self.asks if class_aware or len(self.asks) == 1 else self.asks[:1]
+
+    # What a protocol does; the families say how -----------------------------------------------------------------------
+
+    def view(self, sample: Sample, model: Model) -> View:
+        """The sample as the model reads it. Raises BadSample."""
+        raise NotImplementedError
+
+    def targets(self, view: View, logits: Tensor) -> tuple[int, ...]:
+        """The distinct classes to explain. logits: (classes,). Raises BadSample for a sample that is left out."""
+        raise NotImplementedError
+
+    def measure(self, batch: Batch, maps: Tensor, asks: Sequence[Ask]) -> dict[Ask, dict[str, Tensor]]:
+        """Values (B, n) by ask and name. maps: relevance (B, K, h, w) for the batch's targets."""
+        raise NotImplementedError
+
+    @property
+    def numbers(self) -> tuple[Number, ...]:
+        """What is reported; the first is what methods are ranked by."""
+        raise NotImplementedError
+
+    def conclude(self, means: Means) -> dict[str, Array]:
+        """The numbers (...) from means of values over samples (..., n)."""
+        raise NotImplementedError
+
+    def curves(self, means: Means) -> dict[str, tuple[Sequence[float], Array]]:
+        """What can be drawn: x and y by title."""
+        del means
+        return {}
+
+
+def pixels_of(sample: Sample, model: Model, protocol: Protocol) -> Tensor:
+    """The whole picture, resized as the protocol says and normalised as the model asks. (C, H, W)"""
+    if isinstance(sample.input, str):
+        raise BadSample(f"{sample.id}: expected a picture, got a text; {protocol.name} is for pictures")
+    how = replace(model.preprocess, resize=protocol.resize, interpolation=protocol.interpolation, resize_to=None)
+    return how(sample.input).pixels
+
+
+def one_label(view: View, classes: int) -> int:
+    """The label of a sample that must have exactly one, among the model's classes."""
+    if len(view.labels) != 1:
+        raise BadSample(f"{view.id}: expected one label, got {len(view.labels)}")
+    if not 0 <= view.labels[0] < classes:
+        raise BadSample(f"{view.id}: label {view.labels[0]} is outside the model's {classes} classes")
+    return view.labels[0]
+
+
+def predicted_and_label(view: View, logits: Tensor) -> tuple[int, ...]:
+    """The predicted class, and the label where it is another one."""
+    return tuple(dict.fromkeys((int(logits.argmax()), one_label(view, len(logits)))))
+
+
+def column(ask: Ask, targets: tuple[int, ...]) -> int:
+    """Which of `predicted_and_label` an ask means."""
+    return len(targets) - 1 if ask == "label" else 0
