@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from gradtoken.data import sample
 from gradtoken.errors import BadData, MissingExtra
 from gradtoken.metrics import maps, segmentation, thresholds
 from gradtoken.metrics.segmentation import VOID
@@ -147,3 +148,7 @@ def test_without_scikit_learn_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "sklearn.metrics", None)
     with pytest.raises(MissingExtra, match=r"pip install 'gradtoken\[benchmark\]'"):
         segmentation.average_precision_joint(torch.rand(1, 1, 2), torch.ones(1, 1, 2))
+
+
+def test_void_is_that_of_the_data_sets():
+    assert sample.VOID == VOID
