@@ -325,7 +325,7 @@ class Toy(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None, r: Tensor, causal: bool = False) -> Tensor:
         for b in range(3):
-            asks = self.p if self.probe and b == 2 else x
+            asks = self.p.expand(len(x), -1, -1) if self.probe and b == 2 else x
             q, k, v = (
                 F.linear(t, w).unflatten(-1, (-1, self.D)).transpose(1, 2)
                 for t, w in ((asks, self.q[b]), (x, self.kv[b][0]), (x, self.kv[b][1]))

@@ -81,8 +81,9 @@ def average_matmul(probe: Probe, M: Tensor, blocks: list[Attention]) -> Tensor:
 def rollout_matmul(probe: Probe, M: Tensor, blocks: list[Attention]) -> Tensor:
     """(I + A1)(I + A2)...(I + A_{L-1}) M."""
     values = values_of(probe, M, blocks)
+    seen = unpadded(probe, values.shape[1])[..., None]
     for A in reversed(blocks):
-        values = values + average(A, values)
+        values = (values + average(A, values)) * seen  # which earlier blocks need not mask
     return narrowed(probe, values, M)
 
 
@@ -97,7 +98,7 @@ def rollout_elementwise(probe: Probe, M: Tensor, blocks: list[Attention]) -> Ten
     """The readout's row of (I + A_{L-1})...(I + A2)(I + A1), times M."""
     row = row_of(probe, blocks)
     for A in reversed(blocks):
-        row = row + average_rows(A, row)
+        row = (row + average_rows(A, row)) * unpadded(probe, row.shape[1])
     return probe.layout.content(row, row.shape[1])[:, None, None] * M
 
 
@@ -125,5 +126,10 @@ def narrowed(probe: Probe, values: Tensor, like: Tensor) -> Tensor:
 def row_of(probe: Probe, blocks: list[Attention]) -> Tensor:
     """The readout's row over the tokens of these blocks; padding that is pooled too asks, but is no row. (B, N)"""
     row = readout(probe, len(probe.earlier) - len(blocks))[:, 0]
-    row = row * (present(probe, row.shape[1]) > 0)
+    row = row * unpadded(probe, row.shape[1])
     return row / row.sum(dim=1, keepdim=True)
+
+
+def unpadded(probe: Probe, total: int) -> Tensor:
+    """Which tokens are no padding. (B, total)"""
+    return present(probe, total) > 0
