@@ -20,8 +20,7 @@ from gradtoken.draw.words import AGNOSTIC, printable
 from gradtoken.errors import BadPicture, BadTarget, GradTokenError
 from gradtoken.explaining import PACKAGES, explain
 from gradtoken.files import check_format
-from gradtoken.manual import obstacle
-from gradtoken.methods import METHODS
+from gradtoken.manual import obstacles
 from gradtoken.models.model import Model
 from gradtoken.models.pictures import find_pictures, open_picture
 from gradtoken.probe import Probe
@@ -183,9 +182,9 @@ def report(result: Explanation | Explanations, path: Path) -> None:
 
 
 def support(model: Model) -> dict[str, str]:
-    """What each method says against a model, or ""."""
-    probe = probe_of(model)
-    return {name: obstacle(entry, probe) for name, entry in METHODS.items()}
+    """What each method says against a model when it is tried on noise, or ""."""
+    with bars():
+        return obstacles(probe_of(model))
 
 
 def probe_of(model: Model) -> Probe:

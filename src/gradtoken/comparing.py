@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from gradtoken import manual
 from gradtoken.attribution import check_maps, to_maps
 from gradtoken.comparison import Cell, Column, Comparison, Row
 from gradtoken.draw.words import AGNOSTIC
@@ -142,7 +143,7 @@ def taken(step: Step, case: Case, allow_blank: bool) -> list[list[Cell]]:
     except GradTokenError as error:
         reason = str(error)
     except (torch.OutOfMemoryError, MemoryError):
-        reason = "there is not enough memory for this method"
+        reason = manual.NO_MEMORY
     return [[Cell(None, reason)] * len(case.choice.targets) for _ in step.columns]
 
 

@@ -1,11 +1,15 @@
-"""What is known of a method in words: its options, what it needs of a model, and whether a model has that."""
+"""What is known of a method in words: its options, what it needs of a model, and whether it runs on a model."""
 
 import inspect
 import re
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
+import torch
+
 from gradtoken.errors import GradTokenError
+from gradtoken.methods import METHODS
 from gradtoken.probe import Probe
+from gradtoken.progress import track
 from gradtoken.registry import Entry
 
 NEEDS = {
@@ -13,6 +17,7 @@ NEEDS = {
     "stream": "residual connections past the attentions",
     "grid": "pictures",
 }  # attribute of a probe -> what a model must have for it
+NO_MEMORY = "there is not enough memory for this method"
 
 
 class Option(NamedTuple):
@@ -85,10 +90,18 @@ def need(name: str) -> str:
 
 
 def obstacle(entry: Entry, probe: Probe) -> str:
-    """Why the model of this probe cannot be explained by this method, or ""."""
-    for name in entry.needs:
-        try:
-            getattr(probe, name)
-        except GradTokenError as error:
-            return str(error)
+    """Why the model of this probe cannot be explained by this method, or "": what the method says when it is tried."""
+    try:
+        entry.attempt(probe)
+    except GradTokenError as error:
+        return str(error)
+    except (torch.OutOfMemoryError, MemoryError):
+        return NO_MEMORY
+    except RuntimeError as error:  # of PyTorch: what fails does not run
+        return f"{type(error).__name__}: {error}"
     return ""
+
+
+def obstacles(probe: Probe) -> dict[str, str]:
+    """The obstacle of every method, or "", by its name."""
+    return {name: obstacle(METHODS[name], probe) for name in track(list(METHODS), "methods")}

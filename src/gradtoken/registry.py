@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -10,6 +10,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 import torch
 
 from gradtoken.errors import BadTarget, UnknownName
+
+Trial = Mapping[str, Any] | Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Entry:
     formula: in one line. class_aware: whether the map depends on the target. cost: forward (F) and backward (B) passes,
     with L blocks, H heads, S tokens and K targets. needs: attributes of the probe that are read first, in this order;
     they refuse a model which lacks them.
+    trial: a cheap call that is refused where the method is, or options that make the method cheap.
     differs: how the paper and its authors' code differ, or how this differs from both; empty where nothing does.
     """
 
@@ -31,6 +34,7 @@ class Entry:
     cost: str
     needs: tuple[str, ...]
     differs: str
+    trial: Trial
 
     def bind(self, options: Mapping[str, Any]) -> Callable[[Any], Any]:
         """The function of its first argument alone, with its keyword options set; those that do not fit are refused."""
@@ -50,6 +54,13 @@ class Entry:
 
         return run
 
+    def attempt(self, subject: Any) -> None:
+        """Run the trial. Raises what the method would."""
+        if callable(self.trial):
+            replace(self, call=self.trial).bind({})(subject)
+        else:
+            self.bind(self.trial)(subject)
+
 
 class Registry(dict[str, Entry]):
     """Entries in the order of their names; `kind` is the word used in messages."""
@@ -66,6 +77,7 @@ class Registry(dict[str, Entry]):
         cost: str,
         class_aware: bool = True,
         needs: tuple[str, ...] = (),
+        trial: Trial | None = None,
         differs: str = "",
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Register the decorated function under its own name; its docstring's first line is the summary."""
@@ -75,7 +87,7 @@ class Registry(dict[str, Entry]):
             if name in self:
                 raise ValueError(f"{self.kind} {name!r} is registered twice")
             summary = (call.__doc__ or "").strip().split("\n")[0]
-            self[name] = Entry(name, call, paper, summary, formula, class_aware, cost, needs, differs)
+            self[name] = Entry(name, call, paper, summary, formula, class_aware, cost, needs, differs, trial or {})
             for known in sorted(self):
                 self[known] = self.pop(known)
             return call

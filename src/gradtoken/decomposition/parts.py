@@ -15,6 +15,11 @@ def of_tokens(x: Tensor) -> Tensor:
     return own[:, None, :, None] * x
 
 
+def as_one(x: Tensor) -> Tensor:
+    """All tokens are one source. (1, N, C) -> (2, 1, N, C)"""
+    return torch.stack([x, torch.zeros_like(x)])
+
+
 def of_constant(x: Tensor, like: Tensor) -> Tensor:
     """What no source is part of: all of it is in the last part."""
     rest = x.to(like)[None]

@@ -15,23 +15,24 @@ from gradtoken.errors import BadModel, NoRule
 from gradtoken.operations import PRODUCTS
 
 Ends = Callable[[Step], tuple[list[Tensor], list[Tensor]]]  # which tensors of a step are nearer, and which are beyond
+Sources = Callable[[Tensor], Tensor]  # the parts of the first block's tokens
 BUDGET = 4 * 2**30  # bytes that the parts of one tensor may take
 
 
-def decompose(journal: Journal, goal: Tensor) -> Tensor:
+def decompose(journal: Journal, goal: Tensor, sources: Sources = of_tokens) -> Tensor:
     """The share of each source token in a tensor that the journal recorded. (J, *goal.shape), which sum to the goal"""
     if journal.source is None or id(goal) not in journal.known:
         raise NoRule(
             "no operation that has parts was seen to make the explained score of the first block's tokens: explain a "
             "logit before any softmax, and give the model tokens that it embeds itself"
         )
-    for _, parts in replay(journal, goal):  # noqa: B007
+    for _, parts in replay(journal, goal, sources):  # noqa: B007
         pass
     return shared(parts)[:-1]
 
 
 @torch.no_grad()
-def replay(journal: Journal, goal: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def replay(journal: Journal, goal: Tensor, sources: Sources = of_tokens) -> Iterator[tuple[Tensor, Tensor]]:
     """Every tensor that the goal is made of, with its parts, in the order of the model."""
     assert journal.source is not None
     steps = needed(journal.steps, goal)
@@ -39,7 +40,7 @@ def replay(journal: Journal, goal: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     deferred = projections(steps)
     last = {id(x): number for number, step in enumerate(steps) for x in values(step)} | {id(goal): len(steps)}
     source = journal.source
-    parts = {id(source): of_tokens(source.to(working_dtype(source)))}
+    parts = {id(source): sources(source.to(working_dtype(source)))}
     yield source, parts[id(source)]
     for number, step in enumerate(steps):
         made = rule(step)(step, partial(taken, {id(x): parts[id(x)] for x in values(step)}))

@@ -23,6 +23,7 @@ Step = Callable[[int, Tensor], Tensor]
     paper="https://openreview.net/forum?id=rm0zIzlhcX",
     formula="R = P * W, P = row of (I + E_L) ... (I + E_start), E = sum_h I_h A_h or mean_h A_h diag(|W v| / |x|)",
     cost="1 F + K B + steps (F + K B)",
+    trial={"steps": 1},
     needs=("plain", "last"),
 )
 def beyond_intuition(probe: Probe, *, mode: Mode = "head", start: int | None = None, steps: int = 20) -> Tensor:

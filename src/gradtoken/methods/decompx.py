@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gradtoken.decomposition.journal import Journal
+from gradtoken.decomposition.parts import as_one
 from gradtoken.decomposition.replay import decompose
 from gradtoken.errors import NoRule
 from gradtoken.inputs import Inputs, mapped
@@ -20,6 +21,7 @@ from gradtoken.targets import called, logits_of
     formula="y = sum_j y_j: each token's vector, followed through all blocks and the head",
     cost="3 F + N F of parts, N tokens",
     needs=("last", "stream"),
+    trial=lambda probe: decompose(*written(probe, 0), sources=as_one),
     differs="written for post-norm encoders; here the same rules are applied in the order of any model, from the input "
     "of its first block",
 )
@@ -33,13 +35,13 @@ def decompx(probe: Probe) -> Tensor:
     Returns (B, K, S). Unit: logit; signed; the shares of all tokens, prefix tokens included, sum to the score. Padding
     is exactly 0.
     """
-    R = torch.stack([shares(probe, i) for i in track(range(probe.batch), "samples")])
+    R = torch.stack([decompose(*written(probe, i))[:, 0].mT for i in track(range(probe.batch), "samples")])
     R = probe.layout.content(R, R.shape[2])
     return R * probe.layout.content(probe.reachable, probe.reachable.shape[1])[:, None]
 
 
-def shares(probe: Probe, sample: int) -> Tensor:
-    """The parts of each score of one sample. (K, N)"""
+def written(probe: Probe, sample: int) -> tuple[Journal, Tensor]:
+    """One sample's pass as a journal, and its scores. (1, K)"""
     journal = Journal()
     chosen = probe.chosen
 
@@ -58,7 +60,7 @@ def shares(probe: Probe, sample: int) -> Tensor:
             f"{type(alone.net).__name__} writes into tensors that it reads again; expected scores "
             f"{alone.scores.tolist()}, got {run.scores.tolist()} without that; take a method that reads gradients"
         )
-    return decompose(journal, run.scores)[:, 0].mT
+    return journal, run.scores
 
 
 def one_of(probe: Probe, sample: int) -> Inputs:

@@ -16,6 +16,7 @@ from gradtoken.state import untouched
     paper="https://arxiv.org/abs/1906.10670",
     formula="R = sum over channels of mean_i d_i * dy/dx at x0_i + a_i d_i, d_i = x + noise e_i - x0_i, a_i ~ U(0, 1)",
     cost="1 F + samples (F + K B)",
+    trial={"samples": 1},
     differs="captum draws one a_i for each sample of the batch, from the global states of NumPy and PyTorch; here all "
     "samples and targets share what the generator gives, so that neither changes another's map",
 )

@@ -21,6 +21,7 @@ Baseline = float | Tensor | Mapping[str, Any] | tuple[Any, ...]
     paper="https://arxiv.org/abs/1703.01365",
     formula="R = sum over channels of (x - x0) * mean of dy/dx on the line from x0 to x",
     cost="1 F + K steps (F + B)",
+    trial={"steps": 1},
     differs="the paper shows magnitudes; here the sign is kept. The mean is taken by Gauss-Legendre quadrature, as in "
     "captum, where the paper takes equal steps",
 )

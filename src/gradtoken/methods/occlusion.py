@@ -16,6 +16,7 @@ Size = int | tuple[int, int]
     formula="R = mean over the windows that hold a pixel of y(x) - y(x with the window covered)",
     cost="2 F + one F for each place of the window: S with a window of one patch",
     needs=("grid",),
+    trial=lambda probe: all_covered(probe),
     differs="the paper shows the probability that is left; this is the loss of the logit, as in captum",
 )
 def occlusion(probe: Probe, *, window: Size | None = None, stride: Size | None = None, baseline: float = 0.0) -> Tensor:
@@ -44,6 +45,13 @@ def occlusion(probe: Probe, *, window: Size | None = None, stride: Size | None =
             perturbations_per_eval=at_once(probe),
         )
     return R.reshape(*probe.scores.shape, C, H, W)[:, :, 0].to(probe.dq)  # the same for all channels
+
+
+def all_covered(probe: Probe) -> Tensor:
+    """With one window, as large as the picture."""
+    H, W = probe.grid.shape[2:]
+    R: Tensor = occlusion(probe, window=(H, W))
+    return R
 
 
 def sizes(name: str, given: Size, largest: tuple[int, int]) -> tuple[int, int]:

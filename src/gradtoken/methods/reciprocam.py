@@ -15,6 +15,7 @@ from gradtoken.readout import over_content
     formula="R_p = y(G_p * X), X the tokens entering the last block, G_p a kernel at patch p",
     cost="2 F + S F of the last block",
     needs=("grid", "stream"),
+    trial=lambda probe: masked_scores(probe, kernels(probe, gaussian=True)[:1]),
     differs="the paper masks X; openvino_xai masks X on the skip path and LayerNorm(X) on the branch, as here, and "
     "scales the map to 0 ... 255; this one is the raw logit",
 )

@@ -14,6 +14,7 @@ from gradtoken.readout import collected, content, readout
     formula="R = sum_bh (A * mean_k dp(k/m A)/dA)[readout], k = 0 ... m - 1, p the class probability",
     cost="1 F + L steps (F + K B)",
     needs=("plain", "last"),
+    trial={"steps": 1},
     differs="the paper scales one head at a time and sums k = 1 ... m; its code, as here, all heads of a block, and by "
     "default 64 steps. Both give a matrix for each block; the sum of the readout's rows over blocks is ours",
 )

@@ -22,6 +22,7 @@ MOVED = 0.05  # relative change of the last block's tokens above which they are 
     formula="R = sum_i p(M_i) M_i / sum_i M_i, p(M_i) the probability when only the tokens in M_i enter the blocks",
     cost="3 F + (masks + 1) F with the share `ratio` of the tokens",
     needs=("grid", "stream"),
+    trial={"masks": 2},
     differs="the authors' k-means is unseeded; all samples share a start here, and each channel is a centroid where "
     "there are few. Tokens that no mask keeps are 0, where the authors' code divides 0 by 0",
 )

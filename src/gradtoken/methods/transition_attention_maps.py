@@ -16,6 +16,7 @@ from gradtoken.readout import content, descend, first_block
     formula="R = s * W, s = row of A_L (I + A_{L-1}) ... (I + A_start), W = row of mean_h relu(mean_a dy(a x)/dA_L)",
     cost="1 F + steps (F + K B)",
     needs=("plain", "last"),
+    trial={"steps": 1},
     differs="the authors' script for deletion and insertion uses all blocks: start=0",
 )
 def transition_attention_maps(
