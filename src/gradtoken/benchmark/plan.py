@@ -12,6 +12,7 @@ from gradtoken.data.sample import DataSet
 from gradtoken.errors import BadData, BadTarget
 from gradtoken.explaining import versions
 from gradtoken.methods import METHODS
+from gradtoken.models.grouped import grouped
 from gradtoken.models.model import Model
 from gradtoken.protocols.protocol import Protocol
 
@@ -76,6 +77,24 @@ class Plan:
             "note": self.model.note,
             "versions": versions(),
         }
+
+
+def planned(
+    protocol: Protocol,
+    data: DataSet,
+    model: Model,
+    methods: Sequence[str] = ("all",),
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    **sizes: int,
+) -> Plan:
+    """A plan for a data set as it is opened and a model as it is loaded. sizes: `batch`, `chunk` and `unit` of `Plan`.
+
+    A model with other classes than the data set's is read through the groups of its classes that mean them.
+    """
+    if data.groups and (model.labels is None or len(model.labels) != len(data.classes)):
+        model = grouped(model, data.classes, data.groups)
+    variants = tuple(variants_of(methods, protocol, options))
+    return Plan(protocol, protocol.samples(data, model), model, variants, **sizes)
 
 
 def variants_of(methods: Sequence[str], protocol: Protocol, options: Mapping[str, Any] | None = None) -> list[Variant]:

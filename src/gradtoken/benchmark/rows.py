@@ -1,4 +1,4 @@
-"""What is measured, as rows: one for each sample, method, ask and metric; and files of them that are whole or absent."""
+"""What is measured, as rows: one for each sample, method, ask and metric; and files that are whole or absent."""
 
 import os
 import uuid

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
-from gradtoken.data.sample import Sample
+from gradtoken.data.sample import DataSet, Sample
 from gradtoken.errors import BadSample
 from gradtoken.metrics.entry import Better
 from gradtoken.models.model import Model
@@ -88,6 +88,11 @@ class Protocol:
         return self.asks if class_aware or len(self.asks) == 1 else self.asks[:1]
 
     # What a protocol does; the families say how -----------------------------------------------------------------------
+
+    def samples(self, data: DataSet, model: Model) -> DataSet:
+        """What is explained: the data set's samples, or others made of them."""
+        del model
+        return data
 
     def view(self, sample: Sample, model: Model) -> View:
         """The sample as the model reads it. Raises BadSample."""
