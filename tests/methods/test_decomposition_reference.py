@@ -42,6 +42,17 @@ def test_biases_are_shared_out_where_the_published_code_does(name, exact):
 
 
 @pytest.mark.parametrize("name", NETS)
+def test_without_biases_of_attention_it_is_no_matter_where_they_are_shared_out(name):
+    def without_them(net):
+        for key, parameter in net.named_parameters():
+            if key.endswith("bias") and "att" in key and "LayerNorm" not in key:
+                torch.nn.init.zeros_(parameter)
+
+    for biases in ("after_residual", "where_added"):
+        assert relative_error(name, without_them, biases=biases, folded=False) < 1e-8
+
+
+@pytest.mark.parametrize("name", NETS)
 def test_the_published_epsilon_changes_little(name):
     assert relative_error(name, folded=False) < 1e-8
 
