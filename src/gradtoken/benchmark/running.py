@@ -8,10 +8,11 @@ from gradtoken.benchmark.work import measured
 from gradtoken.progress import track
 
 
-def run(plan: Plan, root: Path) -> RunFolder:
-    """Compute what the folder lacks; what it has is kept."""
+def run(plan: Plan, root: Path, limit: int | None = None) -> RunFolder:
+    """Compute what the folder lacks; what it has is kept. limit: only units that begin before this sample."""
     folder = RunFolder.begin(root, plan)
-    for unit in track(plan.units, f"{plan.protocol.name}, units of {plan.unit}"):
+    units = [unit for unit in plan.units if limit is None or unit.start < limit]
+    for unit in track(units, f"{plan.protocol.name}, units of {plan.unit}"):
         missing = folder.missing(plan.variants, unit)
         if missing:
             for key, rows in measured(plan, unit, missing).items():
