@@ -1,10 +1,14 @@
 """ImageNet's layouts, tables and plain folders."""
 
+import numpy as np
 import pytest
+from PIL import ExifTags, Image
 
 from gradtoken.data import open_data
+from gradtoken.data.pixels import as_stored
 from gradtoken.data.sample import Boxes
 from gradtoken.errors import BadData, BadSample
+from gradtoken.models.pictures import open_picture
 from tests.data import make
 
 CLASSES = [
@@ -43,6 +47,18 @@ def test_fewer_classes_than_imagenet_keep_imagenets_numbers(tmp_path):
     data = open_data(make.imagenet(tmp_path, ("n02119789", "n15075141"), each=1))
     assert data.groups == {0: (278,), 1: (999,)}
     assert [sample.labels for sample in data] == [(0,), (1,)]
+
+
+def test_boxes_may_lie_elsewhere_and_may_be_left_out(tmp_path):
+    make.imagenet(tmp_path / "a", ("n01440764",), each=1)
+    path = make.annotation(tmp_path / "b" / "n01440764_0.xml", [("n01440764", 0, 0, 4, 3)])
+    data = open_data(tmp_path / "a", boxes=path.parent)
+    assert data[0].truth == Boxes(((0, 0, 0.5, 0.5),))
+    assert open_data(tmp_path / "a", boxes=path.parent, truth="none")[0].truth is None
+    with pytest.raises(BadData, match=r"there is no folder .* expected annotations in it"):
+        open_data(tmp_path / "a", boxes=tmp_path / "c")
+    with pytest.raises(BadData, match="expected truth boxes or none, got 'masks'"):
+        open_data(tmp_path / "a", truth="masks")
 
 
 def test_any_folders_are_classes_when_asked(tmp_path):
@@ -218,3 +234,15 @@ def test_plain_pictures(tmp_path):
 def test_no_pictures(tmp_path):
     with pytest.raises(BadData, match="no picture lies in or below"):
         open_data(tmp_path, "pictures")
+
+
+@pytest.mark.parametrize("orientation", range(10))
+def test_pixels_as_stored(tmp_path, orientation):
+    """Boxes of ImageNet are of the pixels in the file, whichever way EXIF says to turn them."""
+    pixels = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    assert np.array_equal(np.asarray(as_stored(tmp_path / "a.png")), pixels)
+    turned = np.asarray(open_picture(tmp_path / "a.png"))
+    assert np.array_equal(turned, pixels) == (orientation in (0, 1, 9)), "the test itself: it is turned otherwise"

@@ -14,7 +14,7 @@ from gradtoken.models.model import need
 
 TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.\w+$")
-BROKEN = (OSError, ValueError, TypeError, LookupError, EOFError, NotImplementedError, zlib.error)  # of damaged files
+BROKEN = (OSError, ValueError, TypeError, LookupError, EOFError, NameError, NotImplementedError, zlib.error)  # of scipy
 Answers = tuple[list[str], Mapping[str, str], dict[str, int]]
 
 

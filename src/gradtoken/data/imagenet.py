@@ -5,16 +5,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 from gradtoken.data import synsets
 from gradtoken.data.annotations import read_boxes
 from gradtoken.data.devkit import NAME, answers, find_devkit
 from gradtoken.data.entry import DATASETS, Kind
-from gradtoken.data.listing import entries, folders_in, is_picture, pictures_in, subfolder
+from gradtoken.data.listing import entries, expect_folder, folders_in, is_picture, pictures_in, subfolder
+from gradtoken.data.pixels import as_stored
 from gradtoken.data.reading import data_set
 from gradtoken.data.sample import DataSet, Sample
 from gradtoken.errors import BadData
-from gradtoken.models.pictures import open_picture
 
 SPLITS = ("train", "val")
 LAYOUT = """\
@@ -38,7 +39,7 @@ class Pictures:
 
     def __call__(self, number: int) -> Sample:
         id = self.ids[number]
-        picture = open_picture(self.folder / id)
+        picture = as_stored(self.folder / id)
         label = self.labels[id.partition("/")[0]]
         path = self.annotation(id)
         truth = None if path is None else read_boxes(path, self.synsets[label], picture.size)
@@ -59,18 +60,20 @@ def open_imagenet(
     split: str = "val",
     devkit: str | os.PathLike[str] | None = None,
     boxes: str | os.PathLike[str] | None = None,
+    truth: Literal["boxes", "none"] = "boxes",
 ) -> DataSet:
     """Pictures with one class each, and its boxes where annotations lie beside them.
 
     Classes are the folders in alphabetical order: with all 1000 of them the numbers are those of ImageNet models, with
     fewer they are not, and `groups` holds ImageNet's number of each. split: the folder to read, if there are several.
-    devkit: folder of the development kit, for pictures without folders. boxes: folder of the annotations.
+    devkit: folder of the development kit, for pictures without folders. boxes: folder of the annotations. truth: boxes
+    where there are any, or none, so that a broken annotation spoils no picture.
     """
     root = Path(path)
     folder = part(root, split)
-    marks = Path(boxes) if boxes is not None else find_boxes(root, split)
-    if marks is not None and not marks.is_dir():
-        raise BadData(f"there is no folder of annotations {str(marks)!r}")
+    marks = find_boxes(root, split, boxes) if truth == "boxes" else None
+    if truth not in ("boxes", "none"):
+        raise BadData(f"expected truth boxes or none, got {truth!r}")
     if classes := class_folders(folder):
         names = synsets.words(root, folder)
         ids = [f"{name}/{file}" for name in classes for file in pictures_in(folder / name)]
@@ -83,7 +86,7 @@ def open_imagenet(
         raise BadData(f"no picture lies in {str(folder)!r}; expected\n{LAYOUT}")
     told = tuple(names.get(name, name) for name in classes)
     read = Pictures(folder, ids, classes, labels, marks)
-    return data_set(f"imagenet/{split}", ids, read, told, synsets.groups(classes))
+    return data_set(f"imagenet/{folder.resolve().name}", ids, read, told, synsets.groups(classes))
 
 
 def class_folders(folder: Path) -> list[str]:
@@ -102,8 +105,10 @@ def part(root: Path, split: str) -> Path:
     return root
 
 
-def find_boxes(root: Path, split: str) -> Path | None:
-    """Where annotations lie beside the pictures."""
+def find_boxes(root: Path, split: str, given: str | os.PathLike[str] | None) -> Path | None:
+    """Where annotations lie: as given, or beside the pictures."""
+    if given is not None:
+        return expect_folder(Path(given), "annotations")
     found = subfolder(root, "bbox", "Annotation", "Annotations")
     return (subfolder(found, split) or found) if found else None
 

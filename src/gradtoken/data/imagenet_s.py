@@ -11,10 +11,10 @@ from gradtoken.data import synsets
 from gradtoken.data.entry import DATASETS, Kind
 from gradtoken.data.label_images import label_image, present, renumbered
 from gradtoken.data.listing import expect_folder, folders_in, pictures_in
+from gradtoken.data.pixels import as_stored
 from gradtoken.data.reading import data_set, lines_of
 from gradtoken.data.sample import VOID, DataSet, Sample
 from gradtoken.errors import BadData, BadSample
-from gradtoken.models.pictures import open_picture
 
 IGNORE = 1000
 SIZES = (50, 300, 919)
@@ -42,7 +42,7 @@ class Pictures:
 
     def __call__(self, number: int) -> Sample:
         id = self.ids[number]
-        picture = open_picture(self.folder / id)
+        picture = as_stored(self.folder / id)
         values = label_image(self.masks / f"{os.path.splitext(id)[0]}.png")
         if values.ndim != 3 or values.shape[2] < 3:
             raise BadSample(f"expected a mask in three channels, class = R + 256 G, got the shape {values.shape}")

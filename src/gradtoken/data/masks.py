@@ -60,7 +60,8 @@ def open_masks(path: str | os.PathLike[str]) -> DataSet:
     """Pictures and masks of the same stem; labels are the classes that a mask shows.
 
     Classes are the names for which classes.json lists ImageNet classes, or all names where it lists none. Other names
-    become background. "unlabeled", "void" and "ignore" mean that nobody answered: such pixels count for nothing.
+    become background. "unlabeled", "void" and "ignore" mean that nobody answered: such pixels count for nothing. Masks
+    are of the upright picture, turned as its EXIF orientation says.
     """
     root = Path(path)
     pictures = by_stem(expect_folder(root / "images", "pictures"))

@@ -37,7 +37,7 @@ Truth = Mask | Boxes | Rationale
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """input: an upright RGB picture, or a text. labels: classes that are true of it, or none where nobody said."""
+    """input: an RGB picture, turned as its truth is, or a text. labels: classes that are true of it, where known."""
 
     id: str
     input: Image.Image | str

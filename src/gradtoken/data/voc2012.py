@@ -10,10 +10,10 @@ from gradtoken.data.annotations import read_boxes
 from gradtoken.data.entry import DATASETS, Kind
 from gradtoken.data.label_images import one_channel, present, renumbered
 from gradtoken.data.listing import expect_folder
+from gradtoken.data.pixels import as_stored
 from gradtoken.data.reading import data_set, lines_of
 from gradtoken.data.sample import VOID, DataSet, Sample
 from gradtoken.errors import BadData, BadSample
-from gradtoken.models.pictures import open_picture
 
 CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
@@ -39,7 +39,7 @@ class Masked:
 
     def __call__(self, number: int) -> Sample:
         id = self.ids[number]
-        picture = open_picture(self.root / "JPEGImages" / f"{id}.jpg")
+        picture = as_stored(self.root / "JPEGImages" / f"{id}.jpg")
         mask = renumbered(one_channel(self.masks / f"{id}.png"), MEANING)
         return Sample(id, picture, present(mask), mask)
 
@@ -54,7 +54,7 @@ class Boxed:
     def __call__(self, number: int) -> Sample:
         id = self.ids[number]
         name, _, cls = id.partition("/")
-        picture = open_picture(self.root / "JPEGImages" / f"{name}.jpg")
+        picture = as_stored(self.root / "JPEGImages" / f"{name}.jpg")
         path = self.root / "Annotations" / f"{name}.xml"
         boxes = read_boxes(path, cls, picture.size, first=1)
         if not boxes.fractions:
