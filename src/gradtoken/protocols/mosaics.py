@@ -26,7 +26,7 @@ Outcome = tuple[int, int | BadSample]  # number of a sample, and its class or wh
 class GridPointing(Protocol):
     """sure: least probability of its label for a picture to be used, which must be the predicted class too.
 
-    Pictures are shuffled with `seed` and each is used once; every cell is resized to its share of the model's input.
+    Pictures are shuffled with `seed` and each is used once in each round; a cell is resized to its share of the input.
     """
 
     asks: tuple[Ask, ...] = ("cells",)
@@ -34,13 +34,18 @@ class GridPointing(Protocol):
     columns: int
     sure: float = 0.5
     seed: int = 0
+    rounds: int = 1
 
     def samples(self, data: DataSet, model: Model) -> DataSet:
         """Mosaics of the pictures that the model is sure of; samples that cannot be used stay, and say why."""
         found = list(answered(data, model, self))
         sure = [(number, label) for number, label in found if isinstance(label, int)]
         broken = [(number, error) for number, error in found if isinstance(error, BadSample)]
-        groups = list(grouped(sure, self.rows * self.columns, self.seed))
+        groups = [
+            group
+            for turn in range(self.rounds)
+            for group in grouped(sure, self.rows * self.columns, self.seed + turn)
+        ]
         if not groups:
             raise BadData(
                 f"{data.name}: of {len(data)} pictures the model is sure of {len(sure)}; a mosaic needs "
@@ -53,7 +58,8 @@ class GridPointing(Protocol):
                 raise broken[i - len(groups)][1]
             return self.joined(ids[i], [data[number] for number in groups[i]], model)
 
-        name = f"{data.name}, mosaics of {len(groups) * self.rows * self.columns} of {len(data)} pictures"
+        used = len({number for group in groups for number in group})
+        name = f"{data.name}, {len(groups)} mosaics of {used} of {len(data)} pictures"
         return replace(data, name=name, ids=[*ids, *(data.ids[number] for number, _ in broken)], read=read)
 
     def joined(self, name: str, cells: Sequence[Sample], model: Model) -> Sample:
