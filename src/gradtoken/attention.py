@@ -50,7 +50,9 @@ def rows(attention: Attention, start: int, stop: int) -> Tensor:
     if attention.weights is not None:
         return attention.weights[:, :, start:stop].to(working_dtype(attention.q))
     O = scores(attention, start, stop)
-    return O.softmax(dim=-1).masked_fill(O.isneginf(), 0)  # a row that sees nothing is 0, as in the fused kernel
+    A = O.softmax(dim=-1)
+    hides = attention.causal or attention.mask is not None
+    return A.masked_fill(O.isneginf(), 0) if hides else A  # a row that sees nothing is 0, as in the fused kernel
 
 
 def scores(attention: Attention, start: int, stop: int) -> Tensor:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from gradtoken.inputs import repeated
 from gradtoken.probe import Probe
 from gradtoken.run import Place, Run
 
@@ -22,12 +23,12 @@ def at_end(probe: Probe, tokens: Tensor, like: Tensor) -> Tensor:
 
 
 def projected(probe: Probe, tokens: Tensor, read: Callable[[Run], Tensor] = lambda run: run.scores) -> Tensor:
-    """Gradient of each score that the head gives to these tokens, by them. (B, n, C) -> (B, K, n, C)
+    """Gradient of each score that the head gives to these tokens, by them. (m * B, n, C) -> (m * B, K, n, C)
 
-    read: another quantity than the scores, (B, K).
+    read: another quantity than the scores, (m * B, K).
     """
-    x = tokens.clone().requires_grad_()
-    run = probe.run(edits={("out", -1): lambda like: at_end(probe, x, like)}, start=("out", -1))
+    x, inputs = tokens.clone().requires_grad_(), repeated(probe.inputs, len(tokens) // probe.batch)
+    run = probe.run(inputs=inputs, edits={("out", -1): lambda like: at_end(probe, x, like)}, start=("out", -1))
     grads = [torch.autograd.grad(score, x, retain_graph=True)[0] for score in read(run).sum(dim=0)]
     return torch.stack(grads, dim=1)
 

@@ -92,7 +92,7 @@ class Recorder(TorchFunctionMode):
         collector cannot see, so it has to be opened by hand.
         """
         self.drop()
-        calls = [settled(call) for call in self.calls]
+        calls = [self.settle(call) for call in self.calls]
         self.calls.clear()
         self.marks.clear()
         self.operands = (None, None)
@@ -126,13 +126,17 @@ class Recorder(TorchFunctionMode):
     def confirm(self, call: Call) -> None:
         """Note that the products since its site were an attention; so the one before it is not the last."""
         if self.calls:
-            self.calls[-1] = settled(self.calls[-1])
+            self.calls[-1] = self.settle(self.calls[-1])
         self.calls.append(call)
         self.unread += self.unfinished - (call.weights is not None)
         self.unfinished = 0
         self.drop(before=call.site)
         if len(self.calls) == self.until:
             raise Enough
+
+    def settle(self, call: Call) -> Call:
+        """A call that is no longer the last."""
+        return settled(call)
 
     def finish(self, v: Tensor, Z: Tensor) -> Tensor:  # noqa: ARG002
         """What the model gets for Z = A v of the attention that was confirmed last."""

@@ -39,11 +39,13 @@ def untouched(net: nn.Module, inputs: list[Tensor]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def evaluating(net: nn.Module) -> Iterator[None]:
-    """Evaluation mode, each module's own flag put back at the end."""
-    training = [(module, module.training) for module in net.modules()]
+    """Evaluation mode, each module's own flag put back at the end; a flag that is right is not set, which is slow."""
+    flags = [(module, module.training) for module in net.modules()]
     try:
-        net.eval()
+        if any(flag for _, flag in flags):
+            net.eval()
         yield
     finally:
-        for module, flag in training:
-            module.training = flag
+        for module, flag in flags:
+            if module.training != flag:
+                module.training = flag

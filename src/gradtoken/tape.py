@@ -1,6 +1,7 @@
 """Watch a whole forward pass: keep tensors inside the graph, replace some, and pass over what need not be computed."""
 
 from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -101,6 +102,9 @@ class Tape(Recorder):
     def confirm(self, call: Call) -> None:
         super().confirm(call)
         self.q.append(call.q)
+
+    def settle(self, call: Call) -> Call:
+        return replace(call, q=call.q.detach())  # no copies: `q` and `v` hold their storage anyway
 
     def finish(self, v: Tensor, Z: Tensor) -> Tensor:
         number = len(self.calls) - 1

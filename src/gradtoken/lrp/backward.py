@@ -6,25 +6,38 @@ from typing import Any
 import torch
 from torch import Tensor
 
+Keep = Callable[..., tuple[Tensor, ...]]
+
 
 class Hand(torch.autograd.Function):
-    """y = run(*x), whose backward pass is `shares(R, *x)`: one result for each x, in its shape."""
+    """y = run(*x), whose backward pass is `shares(R, *x)`: one result for each x, in its shape.
+
+    keep: from (y, *x) to what `shares` reads instead of x.
+    """
 
     @staticmethod
-    def forward(ctx: Any, run: Callable[..., Tensor], shares: Callable[..., Any], *x: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, run: Callable[..., Tensor], shares: Callable[..., Any], keep: Keep | None, *x: Tensor
+    ) -> Tensor:
+        y = run(*x)
         ctx.shares = shares
-        ctx.save_for_backward(*x)
-        return run(*x)
+        ctx.save_for_backward(*(x if keep is None else keep(y, *x)))
+        return y
 
     @staticmethod
     def backward(ctx: Any, R: Tensor) -> tuple[Any, ...]:
         with torch._C.DisableTorchFunction():  # a mode may still be on
-            return None, None, *ctx.shares(R, *ctx.saved_tensors)
+            return None, None, None, *ctx.shares(R, *ctx.saved_tensors)
 
     @classmethod
-    def of(cls, run: Callable[..., Tensor], shares: Callable[..., Any], *x: Tensor) -> Tensor:
-        y: Tensor = cls.apply(run, shares, *x)  # type: ignore[no-untyped-call]
+    def of(cls, run: Callable[..., Tensor], shares: Callable[..., Any], *x: Tensor, keep: Keep | None = None) -> Tensor:
+        y: Tensor = cls.apply(run, shares, keep, *x)  # type: ignore[no-untyped-call]
         return y
+
+
+def nothing(*_: Tensor) -> tuple[Tensor, ...]:
+    """What shares that only pass relevance on need to keep."""
+    return ()
 
 
 def origin(x: Tensor) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradtoken.lrp.backward import Hand, pull
+from gradtoken.lrp.backward import Hand, nothing, pull
 from gradtoken.lrp.names import Op
 
 EPS = 1e-10
@@ -19,7 +19,7 @@ NEAR = 1e-6  # an activation's slope is its limit nearer to zero than this
 
 def part(x: Tensor, share: float) -> Tensor:
     """X, whose gradient is multiplied by a share."""
-    return Hand.of(lambda x: x.view_as(x), lambda g, _: (share * g,), x)
+    return Hand.of(lambda x: x.view_as(x), lambda g: (share * g,), x, keep=nothing)
 
 
 def halved(op: Op, a: Any, b: Any, **kwargs: Any) -> Tensor:
@@ -77,7 +77,7 @@ def slope(factor: Callable[[Tensor, Tensor], Tensor], op: Op, x: Tensor, *args: 
         y: Tensor = op(x, *args, **kwargs)
         return y
 
-    return Hand.of(run, lambda g, x: (g * factor(x, run(x)),), x)
+    return Hand.of(run, lambda g, s: (g * s,), x, keep=lambda y, x: (factor(x, y),))
 
 
 # Projections ----------------------------------------------------------------------------------------------------------

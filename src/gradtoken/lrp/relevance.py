@@ -13,47 +13,48 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gradtoken.lrp.backward import Hand, origin, pull
-from gradtoken.lrp.names import DIV, RSUB, SUB, Op
+from gradtoken.lrp.backward import Hand, nothing, origin, pull
+from gradtoken.lrp.names import DIV, LINEAR, RSUB, SUB, Op, named
 
 Share = Callable[..., Tensor]
+Map = Callable[[Tensor, Tensor], tuple[Tensor, Callable[[Tensor], Tensor]]]  # x, W -> x W, and S -> S W'
 EPS = 1e-9
+REVERSED = named("__rmatmul__")
 
 
 def sd(a: Tensor, b: Tensor) -> Tensor:
-    """Safe division: a / (b + 1e-9), 0 where b = 0."""
+    """Safe division: a / (b + 1e-9), 0 where b = 0. Masks of numbers are several times as fast as those of booleans."""
     divisor = b + EPS
-    return (a / divisor.where(divisor != 0, EPS)).where(b != 0, 0)
+    return a / divisor.add(1 - divisor.sign().abs(), alpha=EPS) * b.sign().abs()
 
 
 # Projections ----------------------------------------------------------------------------------------------------------
 
 
-def separate(f: Callable[..., Tensor], R: Tensor, x: Tensor, W: Tensor) -> Tensor:
+def separate(f: Map, R: Tensor, x: Tensor, W: Tensor) -> Tensor:
     """R_in = x+ (R/Z1 W+) + x- (R/Z2 W-), Z1 = x+ W+, Z2 = x- W-: alpha = 1 in each half, no bias."""
     halves = ((x.clamp(min=0), W.clamp(min=0)), (x.clamp(max=0), W.clamp(max=0)))
     total = torch.zeros_like(x)
     for x_, W_ in halves:
-        Z, back = pull(lambda x, W=W_: f(x, W), x_)
-        total = total + x_ * back(R / (Z + EPS))[0]  # Z >= 0; where it is 0 no input has a share
+        Z, back = f(x_, W_)
+        total = total + x_ * back(R / (Z + EPS))  # Z >= 0; where it is 0 no input has a share
     return total
 
 
-def common(f: Callable[..., Tensor], R: Tensor, x: Tensor, W: Tensor) -> Tensor:
+def common(f: Map, R: Tensor, x: Tensor, W: Tensor) -> Tensor:
     """R_in = x+ (T W+) + x- (T W-), T = R / (x+ W+ + x- W-): conserved, no bias."""
-    (xp, xn), (Wp, Wn) = ((y.clamp(min=0), y.clamp(max=0)) for y in (x, W))
-    Z, back = pull(lambda xp, xn: f(xp, Wp) + f(xn, Wn), xp, xn)
-    p, n = back(R / (Z + EPS))  # Z >= 0; where it is 0 no input has a share
-    return torch.addcmul(xp * p, xn, n)
+    xp, xn = x.clamp(min=0), x.clamp(max=0)
+    (Zp, p), (Zn, n) = f(xp, W.clamp(min=0)), f(xn, W.clamp(max=0))
+    T = R / (Zp + Zn + EPS)  # Z >= 0; where it is 0 no input has a share
+    return torch.addcmul(xp * p(T), xn, n(T))
 
 
-def box(f: Callable[..., Tensor], R: Tensor, x: Tensor, W: Tensor) -> Tensor:
+def box(f: Map, R: Tensor, x: Tensor, W: Tensor) -> Tensor:
     """z^B rule for pixels between the smallest and largest of each picture, l and h: Z = x W - l W+ - h W-."""
     l, h = (e.reshape(-1, *(1,) * (x.ndim - 1)).expand_as(x) for e in (x.flatten(1).amin(1), x.flatten(1).amax(1)))
-    Wp, Wn = W.clamp(min=0), W.clamp(max=0)
-    Z, back = pull(lambda x, l, h: f(x, W) - f(l, Wp) - f(h, Wn), x, l, h)
-    gx, gl, gh = back(R / (Z + EPS))
-    return x * gx + l * gl + h * gh
+    (Zx, of_x), (Zl, of_l), (Zh, of_h) = f(x, W), f(l, W.clamp(min=0)), f(h, W.clamp(max=0))
+    S = R / (Zx - Zl - Zh + EPS)
+    return x * of_x(S) - l * of_l(S) - h * of_h(S)
 
 
 def projection(
@@ -62,8 +63,14 @@ def projection(
     """A projection or convolution, its relevance shared out by `separate` or `common`; its bias takes none."""
     W = weight.detach()
 
+    def f(x: Tensor, W: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        if op in LINEAR and W.ndim == 2:
+            return x @ W.mT, lambda S: S @ W
+        y, back = pull(lambda x: op(x, W, None, *more, **how), x)
+        return y, lambda S: back(S)[0]
+
     def shares(R: Tensor, x: Tensor) -> tuple[Tensor]:
-        return (share(lambda x, W: op(x, W, None, *more, **how), R, x, W),)
+        return (share(f, R, x, W),)
 
     return Hand.of(lambda x: op(x, weight, bias, *more, **how), shares, x)
 
@@ -85,12 +92,18 @@ def product(share: Share, op: Op, a: Tensor, b: Tensor) -> Tensor:
         return projection(share, F.linear, a, b.mT)
     both, scale = a.requires_grad and b.requires_grad, scale_of(a) * scale_of(b)
 
-    def shares(R: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
-        Z, back = pull(op, a, b)
-        S = sd(R, Z / scale) / scale
-        return tuple(x * g / (1 + both) for x, g in zip((a, b), back(S), strict=True))
+    def shares(R: Tensor, Z: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+        S = sd(R, Z if scale == 1 else Z / scale) / (scale * (1 + both))
+        return tuple(x * g for x, g in zip((a, b), operands(op, a, b, S), strict=True))
 
-    return Hand.of(op, shares, a, b)
+    return Hand.of(op, shares, a, b, keep=lambda *kept: kept)
+
+
+def operands(op: Op, a: Tensor, b: Tensor, S: Tensor) -> tuple[Tensor, ...]:
+    """The gradient S of a matrix product by each operand, which is S b' and a' S in matrices of one batch."""
+    if op not in REVERSED and a.shape[:-2] == b.shape[:-2] and min(a.ndim, b.ndim) > 1:
+        return S @ b.mT, a.mT @ S
+    return pull(op, a, b)[1](S)
 
 
 @dataclass(frozen=True)
@@ -130,9 +143,9 @@ def added(op: Op, a: Any, b: Any, *, alpha: float = 1, balance: bool) -> Tensor:
     terms = [x if isinstance(x, Tensor) else torch.tensor(x) for x in (a, b)]
 
     def shares(R: Tensor, *terms: Tensor) -> tuple[Tensor, ...]:
-        parts = [(sign * x).to(R).expand_as(R) for sign, x in zip(signs, terms, strict=True)]
+        parts = [(x if sign == 1 else sign * x).to(R).expand_as(R) for sign, x in zip(signs, terms, strict=True)]
         S = sd(R, parts[0] + parts[1])
-        found = [(x * S).where(S != 0, 0) for x in parts]  # a hidden score may be infinite
+        found = [x.nan_to_num(torch.nan, 0, 0) * S for x in parts]  # a hidden score may be infinite, and has S = 0
         found = balanced(R, found) if balance else found
         return tuple(r.sum_to_size(x.shape) for r, x in zip(found, terms, strict=True))
 
@@ -157,7 +170,7 @@ def per_sample(x: Tensor) -> Tensor:
 
 def passed(op: Op, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """Norms, activations and softmax: R_in = R."""
-    return Hand.of(lambda x: op(x, *args, **kwargs), lambda R, _: (R,), x)
+    return Hand.of(lambda x: op(x, *args, **kwargs), lambda R: (R,), x, keep=nothing)
 
 
 def linear_map(op: Op, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:

@@ -1,5 +1,6 @@
 """LeGrad: Bousselham, Boggust, Chaybouti, Strobelt, Kuehne, ICCV 2025."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 from gradtoken.errors import BadTarget
 from gradtoken.lens import at_end, projected, pulled
 from gradtoken.methods import METHODS
+from gradtoken.passes import micro_batches
 from gradtoken.probe import Probe
 from gradtoken.readout import collected, content, present, readout, visible
 
@@ -28,18 +30,29 @@ def legrad(probe: Probe, *, layers: int | Literal["all"] = 2) -> Tensor:
     if layers != "all" and not (isinstance(layers, int) and layers > 0):
         raise BadTarget(f"expected layers as a number of blocks from 1 on, or 'all', got {layers!r}")
     blocks = probe.stream if layers == "all" else probe.stream[-layers:]
-    pooling = len(probe.attention) - 1 not in probe.stream
-    block_map = pooled_map if pooling else mean_map
-    return torch.stack([block_map(probe, block) for block in blocks]).sum(dim=0)
+    if len(probe.attention) - 1 not in probe.stream:
+        return sum_of(pooled_map(probe, block) for block in blocks)
+    means = [(averaging(probe, block) * probe.plain.value("out", block)).sum(dim=1, keepdim=True) for block in blocks]
+    slopes: list[Tensor] = []
+    for some in micro_batches(probe, len(blocks)):
+        slopes += torch.split(projected(probe, torch.cat([means[i] for i in some])), probe.batch)
+    return sum_of(mean_map(probe, block, slope) for block, slope in zip(blocks, slopes, strict=True))
 
 
-def mean_map(probe: Probe, block: int) -> Tensor:
-    """Mean over heads and rows of relu(dA), for the head on the mean token. (B, K, S)"""
-    run, attention = probe.plain, probe.plain.attention[block]
-    out, v = run.value("out", block), run.value("v", block)[:, None]
-    weights = present(probe, out.shape[1])[..., None]
-    mean = (weights * out).sum(dim=1, keepdim=True)
-    dZ = pulled(run, ("out", block), projected(probe, mean) * weights[:, None], block)
+def sum_of(maps: Iterable[Tensor]) -> Tensor:
+    return torch.stack(list(maps)).sum(dim=0)
+
+
+def averaging(probe: Probe, block: int) -> Tensor:
+    """Weights of the tokens of a block in their mean. (B, N, 1)"""
+    return present(probe, probe.plain.value("out", block).shape[1])[..., None]
+
+
+def mean_map(probe: Probe, block: int, slope: Tensor) -> Tensor:
+    """Mean over heads and rows of relu(dA). slope: of the head by the mean token, (B, K, 1, C). (B, K, S)"""
+    run, attention, weights = probe.plain, probe.plain.attention[block], averaging(probe, block)
+    v = run.value("v", block)[:, None]
+    dZ = pulled(run, ("out", block), slope * weights[:, None], block)
 
     def E(i: int, j: int) -> Tensor:
         return ((dZ[..., i:j, :] @ v.mT).clamp(min=0) * visible(attention, i, j)[:, None]).mean(dim=2)
