@@ -136,6 +136,11 @@ def test_what_is_wrong_is_said_before_anything_is_computed(command, arguments, m
     assert message in result.output
 
 
+def test_wrong_rows_are_refused_before_a_model_is_loaded(monkeypatch):
+    monkeypatch.setattr("gradtoken.models.load.load", None)
+    assert "rows 'pictures' or 'classes', got 'x'" in run("compare", CAT, "--rows", "x").output
+
+
 def test_hostile_names_of_pictures(tmp_path):
     (tmp_path / "in").mkdir()
     for name in ("\x1b[31mred.jpg", "x" * 245 + ".jpg", "\u732b" * 80 + ".jpg"):
@@ -171,6 +176,15 @@ def test_compare(tmp_path):
     assert result.exit_code == 3, result.output
     assert "bad.jpg: BadPicture" in result.output
     assert Image.open(tmp_path / "a.png").width > 700
+
+
+def test_a_method_that_is_named_twice_is_one(tmp_path):
+    result = run("compare", CAT, "--methods", "rollout,, rollout,gradtoken,", "-o", tmp_path / "a.json")
+    assert "1 x 2 maps ->" in result.output, result.output
+    result = run("compare", CAT, "--methods", ",", "-o", tmp_path / "a.json")
+    assert "at least one method" in result.output
+    run("explain", CAT, "--method", "rollout", "--method", "rollout", "-o", tmp_path / "b.npy")
+    assert np.load(tmp_path / "b.npy").shape == (14, 14)
 
 
 @pytest.mark.parametrize(("flag", "columns"), [("--schemes", 5), ("--heads", 3), ("--depths", 12)])

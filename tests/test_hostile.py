@@ -3,6 +3,7 @@
 import copy
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -99,6 +100,38 @@ def test_one_class_has_no_others_to_be_set_against(x):
     with pytest.raises(BadTarget, match="contrastive=False"):
         attribute(net, x, 0, "abs_lrp")
     assert attribute(net, x, 0, "abs_lrp", contrastive=False).isfinite().all()
+
+
+def test_a_callable_target_has_no_others_to_be_set_against(vit, x):
+    with pytest.raises(BadTarget, match="names no class; expected a class, or contrastive=False"):
+        attribute(vit, x, lambda logits: logits[:, 0], "abs_lrp")
+    assert attribute(vit, x, lambda logits: logits[:, 0], "abs_lrp", contrastive=False).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "told"),
+    [
+        (np.zeros((1, 3, 16, 16)), "got ndarray;"),
+        ("cat.jpg", "got str;"),
+        ({"input_ids": np.zeros(3), "text": "x"}, "got dict of ndarray and str;"),
+        ([torch.zeros(3, 16, 16)], "got list of Tensor;"),
+    ],
+)
+def test_inputs_that_are_no_tensors(vit, inputs, told):
+    with pytest.raises(BadTarget, match=f"expected tensors as inputs, {told} .*torch.from_numpy.*gradtoken.explain"):
+        attribute(vit, inputs)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_readout_that_is_padding_is_refused(method):
+    """DeBERTa reads its first token, which sees nothing where texts are padded on the left."""
+    t = pytest.importorskip("transformers")
+    size = {"vocab_size": 30, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "num_labels": 5}
+    options = {"intermediate_size": 32, "max_position_embeddings": 12, "pooler_hidden_size": 16}
+    net = shaken(t.DebertaV2ForSequenceClassification(t.DebertaV2Config(**size, **options)))
+    text = {name: torch.stack([x[0], x[1].roll(2)]) for name, x in zoo.TEXT.items()}
+    with pytest.raises(GradTokenError, match=r"padding token|pad on the side|expected inputs \(B, C, H, W\)"):
+        attribute(net, text, 1, method, allow_blank=True)
 
 
 def test_data_parallel_is_the_model_inside(vit, x):

@@ -96,10 +96,11 @@ def explain(  # noqa: PLR0913
     with friendly():
         style = styled(colours, nearest, threshold, shared_scale)
         options = parse_options(set_ or [])
-        options_of(method or ["gradtoken"], options)
+        names = [*dict.fromkeys(method)] if method else "gradtoken"
+        options_of([names] if isinstance(names, str) else names, options)
         files, missing = found(pictures) if pictures != ["-"] else ([sys.stdin.buffer.read()], 0)
         destination = Destination.of(output, form, len(files))
-        request: dict[str, Any] = {"target": target, "method": method or "gradtoken", "allow_blank": allow_blank}
+        request: dict[str, Any] = {"target": target, "method": names, "allow_blank": allow_blank}
         loaded = loaded_model(model, weights, labels, device)
         failed = missing + explain_all(files, loaded, request | options, destination, style)
     if failed:
@@ -137,10 +138,10 @@ def compare(  # noqa: PLR0913
 
     with friendly():
         style, options = styled(colours, nearest, threshold, shared_scale), parse_options(set_ or [])
-        names: Any = "all" if methods == "all" else [name.strip() for name in methods.split(",")]
+        names: Any = "all" if methods.strip() == "all" else between_commas(methods)
         varied = {"propagation": schemes, "heads": heads, "depth": depths}
         vary: Any = only([name for name, given in varied.items() if given])
-        planned(names, vary, options)
+        planned(names, vary, options, rows)
         check_format(output.suffix)
         check_place(output.expanduser())
         files, missing = found(pictures) if pictures != ["-"] else ([sys.stdin.buffer.read()], 0)
@@ -153,6 +154,11 @@ def compare(  # noqa: PLR0913
         err.print(printable(f"no map of {title}: {reason}"), style="yellow", markup=False, highlight=False)
     if failed + missing or (comparison.refusals and names != "all"):
         raise typer.Exit(PARTLY)
+
+
+def between_commas(names: str) -> list[str]:
+    """Names that a user gave as one text."""
+    return [name.strip() for name in names.split(",") if name.strip()]
 
 
 def only(names: list[str]) -> str | None:

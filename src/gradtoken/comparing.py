@@ -44,9 +44,9 @@ def compare(
     averaged), or its depths. rows: whether rows of one picture stand together, or those of one class.
     """
     sources: list[Any] = list(pictures) if isinstance(pictures, list | tuple) else [pictures]
-    if not sources or rows not in get_args(Rows):
-        raise BadTarget(f"expected at least one picture, and rows 'pictures' or 'classes', got {rows!r}")
-    plan = planned(method, vary, options)
+    if not sources:
+        raise BadTarget("expected at least one picture, got none")
+    plan = planned(method, vary, options, rows)
     loaded, targets = model if isinstance(model, Model) else load(model), listed(target)
     found: list[Row] = []
     opened = [(open_picture(source), file_name(source)) for source in sources]  # or none is compared
@@ -82,10 +82,14 @@ class Step:
         return first.method if first.title == first.method or len(self.columns) > 1 else f"{first.method} {first.title}"
 
 
-def planned(method: str | Sequence[str], vary: Vary | None, options: dict[str, Any]) -> Callable[[Probe], list[Step]]:
-    """The steps, checked as far as they can be before the model runs."""
+def planned(
+    method: str | Sequence[str], vary: Vary | None, options: dict[str, Any], rows: str = "pictures"
+) -> Callable[[Probe], list[Step]]:
+    """The steps, each method once; the request is checked as far as it can be before a model is loaded."""
+    if rows not in get_args(Rows):
+        raise BadTarget(f"expected rows 'pictures' or 'classes', got {rows!r}")
     if vary is None:
-        names = list(METHODS) if method == "all" else [method] if isinstance(method, str) else list(method)
+        names = list(METHODS) if method == "all" else [method] if isinstance(method, str) else [*dict.fromkeys(method)]
         chosen = options_of(names, options)
         return lambda _: [step_of(name, chosen[name]) for name in names]
     if vary not in VARIED:

@@ -110,7 +110,19 @@ def reaching(net: nn.Module, g: Tensor | None, count: int) -> Tensor:
     if g is None or not g.any():
         raise NoAttention(
             f"the last of {count} attentions of {type(net).__name__} does not reach the explained score: its "
-            "query has no gradient; explain an output that depends on it, and turn off detach, inference_mode "
-            "and reentrant checkpoints inside the model"
+            "query has no gradient; explain an output that depends on it, pad on the side that the readout does not "
+            "read, and turn off detach, inference_mode and reentrant checkpoints inside the model"
         )
     return g
+
+
+def reading(dq: Tensor) -> Tensor:
+    """Queries that have a gradient, of which every sample must have one. (B, K, H, N, D) -> (B, N)"""
+    read = (dq != 0).any(dim=4).any(dim=2).any(dim=1)
+    if not read.any(dim=1).all():
+        raise NoAttention(
+            f"the scores of samples {(~read.any(dim=1)).nonzero()[:, 0].tolist()} do not depend on the last attention: "
+            "the readout is a padding token, or the gradient is zero; pad on the other side (padding_side of the "
+            "tokenizer), or leave these samples out"
+        )
+    return read

@@ -20,9 +20,21 @@ def tensors(inputs: Inputs) -> list[Tensor]:
 def batch_of(inputs: Inputs) -> int:
     """Number of samples: the length of the first tensor."""
     found = tensors(inputs)
-    if not found or found[0].ndim == 0 or len(found[0]) == 0:
-        raise BadTarget(f"expected inputs with a batch of at least one sample, got {type(inputs).__name__} without")
+    if not found:
+        raise BadTarget(
+            f"expected tensors as inputs, got {held(inputs)}; make tensors of arrays with torch.from_numpy, or give a "
+            "picture to gradtoken.explain, which prepares it"
+        )
+    if found[0].ndim == 0 or len(found[0]) == 0:
+        raise BadTarget(f"expected inputs with a batch of at least one sample, got shape {tuple(found[0].shape)}")
     return len(found[0])
+
+
+def held(inputs: object) -> str:
+    """`dict of ndarray`."""
+    values = inputs.values() if isinstance(inputs, Mapping) else inputs if isinstance(inputs, tuple | list) else ()
+    kinds = " and ".join(dict.fromkeys(type(x).__name__ for x in values))
+    return type(inputs).__name__ + (f" of {kinds}" if kinds else "")
 
 
 def picture_of(inputs: Inputs) -> Tensor | None:

@@ -15,7 +15,7 @@ from gradtoken.anatomy import Anatomy
 from gradtoken.attention import Attention, reachable, working_dtype
 from gradtoken.call import Call
 from gradtoken.errors import NoAttention, NoBlocks, NoGrid
-from gradtoken.first import First, first_pass, reaching
+from gradtoken.first import First, first_pass, reaching, reading
 from gradtoken.inputs import Inputs, batch_of, picture_of, signature, tensors, with_picture
 from gradtoken.lazy import once
 from gradtoken.look import look, sequence
@@ -178,7 +178,7 @@ class Probe:
     @once
     def readers(self) -> Tensor:
         """Query rows of the last attention that the score depends on: the class token, or every pooled token. (B, N)"""
-        return (self.dq != 0).any(dim=4).any(dim=2).any(dim=1)
+        return reading(self.dq)
 
     @once
     def reachable(self) -> Tensor:
@@ -206,7 +206,7 @@ class Probe:
 
     def score(self, **how: Any) -> Tensor:
         """Scores of one more forward pass without a graph; see `passes.run`. (m * B, K)"""
-        return self.run(graph=False, **how).scores
+        return self.run(graph=False, keep=False, **how).scores
 
     def pictured(self, pictures: Tensor) -> Inputs:
         """The inputs with other pictures: m repeats of the batch. (m * B, C, H, W)"""

@@ -7,6 +7,7 @@ import torch
 
 from gradtoken import attribute
 from gradtoken.errors import GradTokenError
+from gradtoken.manual import options
 from gradtoken.methods import METHODS
 from gradtoken.probe import Probe
 from tests import zoo
@@ -67,6 +68,7 @@ def test_the_registry_says_what_a_reader_needs(method):
     assert entry.cost
     assert entry.summary.endswith(".")
     assert all(hasattr(Probe, need) for need in entry.needs)
+    assert all(len(option.meaning) > 10 for option in options(entry)), "each option is told in the docstring"
 
 
 @pytest.mark.parametrize("method", METHODS)

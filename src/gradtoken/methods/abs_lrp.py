@@ -28,6 +28,11 @@ def abs_lrp(probe: Probe, *, contrastive: bool = True) -> Tensor:
     block. Unit: parts of the largest relevance of a single number of the input; signed; not conserved.
     contrastive: subtract the relevance of all other classes together.
     """
+    if contrastive and probe.chosen.indices is None:
+        raise BadTarget(
+            "abs_lrp subtracts the relevance of all other classes, and a callable target names no class; expected a "
+            "class, or contrastive=False"
+        )
     start = Against(probe.chosen) if contrastive else probe.chosen
     edits = {("x", 0): entered} if probe.picture is None and 0 in probe.followed else {}
     R = propagate(probe, ABS_LRP, chosen=start, edits=edits).gradient("input", 0)

@@ -27,7 +27,8 @@ def attribution_rollout(probe: Probe, *, mode: Mode = "code", steps: int = 20) -
     """Rollout of attention times its gradient, each block's for the scores that the head gives to its own output.
 
     Returns (B, K, S). Unit: share of attribution; signed; the shares of all tokens, prefix tokens included, sum to 1.
-    mode: `code` is A * g / 2, `paper` the integrated gradient A * mean_a g(a A) over `steps` values a = 0 ... 1.
+    mode: `code` is A * g / 2, `paper` the integrated gradient A * mean_a g(a A). steps: of the mean, a = 0 ... 1 with
+    both ends; `paper` alone reads it.
     """
     if mode not in get_args(Mode):
         raise UnknownName.among("mode", mode, get_args(Mode))

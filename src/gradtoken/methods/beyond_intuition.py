@@ -29,9 +29,9 @@ Step = Callable[[int, Tensor], Tensor]
 def beyond_intuition(probe: Probe, *, mode: Mode = "head", start: int | None = None, steps: int = 20) -> Tensor:
     """Attention perception P through the blocks, times the averaged positive gradient W of the last one: P * W.
 
-    Returns (B, K, S). Unit: logit; >= 0; not conserved. W is that of transition_attention_maps.
-    mode: weights of heads, I_h = mean |A_h' dA_h| with sum 1, or of tokens, |W v_j| / |x_j|. start: the first block
-    used, by default 3.
+    Returns (B, K, S). Unit: logit; >= 0; not conserved. W is that of transition_attention_maps. mode: weights of heads,
+    I_h = mean |A_h' dA_h| with sum 1, or of tokens, |W v_j| / |x_j|. start: the first block used, counted from 0, by
+    default 3. steps: over how many inputs a * x, a = 0 ... 1, the gradient is averaged.
     """
     if mode not in get_args(Mode):
         raise UnknownName.among("mode", mode, get_args(Mode))

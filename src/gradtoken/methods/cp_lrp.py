@@ -13,7 +13,8 @@ from gradtoken.probe import Probe
     paper="https://arxiv.org/abs/2202.07304",
     formula="R = x dy/dx with A constant, norms and activations linear",
     cost="1 F + K B",
-    differs="the norm of a picture's map is left to the drawing; the gamma rule is on every projection",
+    differs="GELU and other activations have the identity rule, as in the package LXT; the norm of a picture's map is "
+    "left to the drawing; the gamma rule is on every projection",
 )
 def cp_lrp(probe: Probe, *, gamma_linear: float = 0.0, gamma_conv: float = 0.0) -> Tensor:
     """Input times a gradient in which attention is a constant, and norms and activations are linear.

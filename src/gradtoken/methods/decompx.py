@@ -23,7 +23,8 @@ from gradtoken.targets import called, logits_of
     needs=("last", "stream"),
     trial=lambda probe: decompose(*written(probe, 0), sources=as_one),
     differs="written for post-norm encoders; here the same rules are applied in the order of any model, from the input "
-    "of its first block",
+    "of its first block. Published code knows no layer scale: here the bias of the second projection is shared out "
+    "before the scale multiplies it",
 )
 def decompx(probe: Probe) -> Tensor:
     """Share of each token in the logit, its vector carried through every block as a part of a sum.

@@ -23,7 +23,7 @@ from gradtoken.readout import content, descend, first_block, through
 def generic_attention(probe: Probe, *, start: int = 0) -> Tensor:
     """Attention weighted by its positive gradient, through all blocks: R <- R + E R, E = mean_h relu(dA * A).
 
-    Returns (B, K, S). Unit: none; >= 0; not conserved. start: the first block used.
+    Returns (B, K, S). Unit: none; >= 0; not conserved. start: the first block used, counted from 0.
     """
     run, first = probe.plain, first_block(probe, start, 0)
     run.differentiate("Z", run.blocks[first:])

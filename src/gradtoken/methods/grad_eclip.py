@@ -16,14 +16,15 @@ from gradtoken.run import Run, heads_in
     formula="R_i = relu(lam_i sum_c w_c v_ic), w = dy/dz, z = (A v)[readout], lam_i = minmax cos(q, k_i), last block",
     cost="1 F + K B",
     needs=("plain", "last"),
-    differs="the authors' code recomputes the last attention with one head of the width of all: official=True",
+    differs="the authors' code recomputes the last attention with one head of the width of all: official=True, the "
+    "form of their notebook for ViT",
 )
 def grad_eclip(probe: Probe, *, official: bool = False, similarity: bool = True) -> Tensor:
     """Values of the last block, weighted by the gradient of what attention makes of them and by a loose attention.
 
     Returns (B, K, S). Unit: logit; >= 0; not conserved. Of pooled tokens the mean query is read, and the gradient by a
     change of all of them, its sum. official: attention with one head, its scores divided by the root of one head's
-    width as in the authors' code for ViT. similarity=False: lam = 1.
+    width as in the authors' code for ViT. similarity=False: without the loose attention, lam = 1.
     """
     block = len(probe.attention) - 1
     run = one_head(probe) if official else probe.plain

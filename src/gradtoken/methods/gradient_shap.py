@@ -17,8 +17,9 @@ from gradtoken.state import untouched
     formula="R = sum over channels of mean_i d_i * dy/dx at x0_i + a_i d_i, d_i = x + noise e_i - x0_i, a_i ~ U(0, 1)",
     cost="1 F + samples (F + K B)",
     trial={"samples": 1},
-    differs="captum draws one a_i for each sample of the batch, from the global states of NumPy and PyTorch; here all "
-    "samples and targets share what the generator gives, so that neither changes another's map",
+    differs="written out here, and equal to captum's for the same draws. captum draws one a_i for each sample of the "
+    "batch, from the global states of NumPy and PyTorch; here all samples and targets share what the generator "
+    "gives, so that neither changes another's map",
 )
 def gradient_shap(
     probe: Probe,
@@ -33,8 +34,9 @@ def gradient_shap(
     Returns (B, K, H, W), for a text (B, K, S). Unit: logit, signed; the expected sum over all pixels or tokens is the
     mean of y(x + e) - y(x0). Padding is exactly 0.
 
-    noise: standard deviation, in the units that the network reads. baselines: a number, or tensors (n, C, H, W) or
-    (n, N, C), of which each sample draws one; as in `integrated_gradients`.
+    samples: how many points are drawn. noise: standard deviation of e, in the units that the network reads. baselines:
+    a number, or tensors (n, C, H, W) or (n, N, C), of which each sample draws one; as in `integrated_gradients`.
+    generator: of the points, the noise and the baselines; by default a new one with seed 0.
     """
     if samples < 1:
         raise BadTarget(f"expected at least 1 sample, got {samples}")

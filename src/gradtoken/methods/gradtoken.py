@@ -34,7 +34,8 @@ def gradtoken(
     `relu_mean`, signed with `mean`; not conserved. Padding is exactly 0.
 
     propagation: `average_matmul` is the published method; the others are its Table 3, GradToken-0 to -3 in the order of
-    the type. depth: the first block whose attention is used, 1 (published) to the number of blocks (none).
+    the type. heads: `relu_mean` clips each head below 0 before they are averaged, as published. depth: the first block
+    whose attention is used, 1 (published) to the number of blocks (none).
     """
     check(probe, propagation, heads, depth)
     M = head_maps(probe, propagation=propagation, depth=depth)

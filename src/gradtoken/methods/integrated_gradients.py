@@ -22,8 +22,9 @@ Baseline = float | Tensor | Mapping[str, Any] | tuple[Any, ...]
     formula="R = sum over channels of (x - x0) * mean of dy/dx on the line from x0 to x",
     cost="1 F + K steps (F + B)",
     trial={"steps": 1},
-    differs="the paper shows magnitudes; here the sign is kept. The mean is taken by Gauss-Legendre quadrature, as in "
-    "captum, where the paper takes equal steps",
+    differs="for a text the paper takes zero embeddings as baseline; here 0 stands for zero tokens at the input of the "
+    "first block, after positions and norm. The paper shows magnitudes; here the sign is kept. The mean is "
+    "taken by Gauss-Legendre quadrature, as in captum, where the paper takes equal steps",
 )
 def integrated_gradients(probe: Probe, *, steps: int = 50, baseline: Baseline = 0.0) -> Tensor:
     """Gradients of the score on the way from a baseline to the input, times the way, summed over channels.
@@ -31,9 +32,9 @@ def integrated_gradients(probe: Probe, *, steps: int = 50, baseline: Baseline = 
     Returns (B, K, H, W), for a text (B, K, S). Unit: logit, signed; sums to y(x) - y(x0) over all pixels or tokens, up
     to `completeness_gap`. Padding is exactly 0.
 
-    baseline: x0, a number or a tensor that fits the pictures as the network reads them: 0 is mid grey, or the mean
-    colour of its training pictures. For a text, one that fits the tokens that enter the first block, or other inputs
-    of the same shape, such as padding, whose tokens are taken.
+    steps: points of the quadrature on the way. baseline: x0, a number or a tensor that fits the pictures as the network
+    reads them: 0 is mid grey, or the mean colour of its training pictures. For a text, one that fits the tokens that
+    enter the first block, or other inputs of the same shape, such as padding, whose tokens are taken.
     """
     return summed(probe, integrated(probe, steps, baseline))
 

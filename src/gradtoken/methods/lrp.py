@@ -16,7 +16,8 @@ Rule = Literal["published", "conservative"]
     paper="https://arxiv.org/abs/2012.09838",
     formula="R_in = x+ (R/(x+ W+)) W+ + x- (R/(x- W-)) W- at projections, z-rule at sums and products, z^B at pixels",
     cost="2 F, one of them in float64, + K relprops",
-    differs="runs in float64, the authors' code in float32",
+    differs="runs in float64, the authors' code in float32. z^B is applied to every convolution of at most three "
+    "input channels, which are taken for pixels",
 )
 def lrp(probe: Probe, *, rule: Rule = "published") -> Tensor:
     """Relevance handed back from the score to the input, operation by operation.

@@ -21,8 +21,8 @@ def partial_lrp(probe: Probe, *, rule: Rule = "published", gradient: bool = Fals
     """Relevance of the last attention matrix in the readout's row, its positive part averaged over heads.
 
     Returns (B, K, S). Unit: parts of 1; >= 0; not conserved. Where several query rows are read (mean pooling), their
-    mean. gradient: multiply the relevance of A by its gradient first, which tells classes apart. precise: run the
-    network in float64 (on trained weights float32 differs by about 0.2 %).
+    mean. rule: which rules, as in `lrp`. gradient: multiply the relevance of A by its gradient first, which tells
+    classes apart. precise: run the network in float64 (on trained weights float32 differs by about 0.2 %).
     """
     run = propagate(probe, rule_set(rule), precise=precise)
     last = run.blocks[-1]

@@ -20,7 +20,7 @@ def rollout(probe: Probe, *, start: int | None = None) -> Tensor:
     """Attention of all blocks and their residual connections, multiplied: R = row of (I + A_L)/2 ... (I + A_1)/2.
 
     Returns (B, K, S), the same for every target. Unit: share of attention, in [0, 1]; the shares of all tokens, prefix
-    tokens included, sum to 1. start: the first block used; by default 1 for pictures and 0 for texts.
+    tokens included, sum to 1. start: the first block used, counted from 0; by default 1 for pictures and 0 for texts.
     """
 
     def step(block: int, row: Tensor) -> Tensor:

@@ -22,7 +22,9 @@ def self_attention_attribution(probe: Probe, *, steps: int = 20) -> Tensor:
     """Integrated gradients of the class probability along each block's attention, summed over blocks and heads.
 
     Returns (B, K, S). Unit: probability; signed; all entries of a block's matrices sum to what its attention changes in
-    the probability, as steps grow.
+    the probability, as `steps` grow.
+
+    steps: how many shares k / m of the attention, m.
     """
     factors = path(probe, steps) * ((steps - 1) / steps)
     return torch.stack([block_map(probe, block, factors) for block in probe.plain.blocks]).sum(dim=0)

@@ -24,10 +24,12 @@ def transition_attention_maps(
 ) -> Tensor:
     """States of a Markov chain down the blocks, times the averaged positive gradient of the last attention: s * W.
 
-    Returns (B, K, S). Unit: logit; >= 0; not conserved. Gradients are averaged over `steps` inputs a * x, a = 0 ... 1
-    with both ends (x: the picture, or the embeddings of a text). start: the first block used, by default 4.
-    integral=False: the gradient at x alone. first_state=True: no blocks but the last. For a mean of tokens, s and W are
-    means of the rows of its tokens, in W clipped before.
+    Returns (B, K, S). Unit: logit; >= 0; not conserved. For a mean of tokens, s and W are means of the rows of its
+    tokens, in W clipped before.
+
+    steps: over how many inputs a * x, a = 0 ... 1 with both ends, gradients are averaged; x is the picture, or the
+    embeddings of a text. start: the first block used, counted from 0, by default 4. integral=False: the gradient at x
+    alone. first_state=True: no blocks but the last.
     """
     first = len(probe.attention) - 1 if first_state else first_block(probe, start, 4)
     W = positive_gradient(probe, steps if integral else None)
