@@ -2,12 +2,11 @@
 
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from gradtoken.anatomy import floating
-from gradtoken.operations import SOFTMAXES, Op, named
+from gradtoken.operations import OUT_OF_PLACE, SOFTMAXES, Op, named
 
 # Their results count as constants: attention, the gates of sigmoid units, the statistics of norms by hand, new tensors.
 CONSTANT: set[Op] = {
@@ -17,12 +16,6 @@ CONSTANT: set[Op] = {
 }
 # Of their second operand no value is read.
 LIKE: set[Op] = {*named("to", "type_as", "view_as", "expand_as", "reshape_as")}
-OUT_OF_PLACE: dict[Op, Op] = {  # `x += y` is no other operation than x.add_(y)
-    **{getattr(Tensor, f"{name}_"): getattr(Tensor, name) for name in ("add", "sub", "mul", "div", "relu")},
-    **{getattr(Tensor, f"__i{name}__"): getattr(Tensor, name) for name in ("add", "sub", "mul")},
-    Tensor.__itruediv__: Tensor.div,
-    torch.relu_: torch.relu,
-}
 
 
 class Step(NamedTuple):

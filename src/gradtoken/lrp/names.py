@@ -46,8 +46,3 @@ STRUCTURAL = (
     *(Tensor.T.__get__, Tensor.mT.__get__, Tensor.__setitem__, Tensor.requires_grad_),  # type: ignore[attr-defined]
 )
 PRODUCTS = frozenset((*MATMUL, *MUL, *DIV, *ATTENTION))  # where it matters how many operands carry relevance
-IN_PLACE: dict[Op, Op] = {
-    **{getattr(Tensor, f"{name}_"): getattr(Tensor, name) for name in ("add", "sub", "mul", "div", "relu")},
-    **{getattr(Tensor, f"__i{name}__"): getattr(Tensor, name) for name in ("add", "sub", "mul")},
-    torch.relu_: torch.relu,
-}

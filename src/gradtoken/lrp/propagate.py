@@ -16,7 +16,8 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils.weak import WeakIdKeyDictionary
 
 from gradtoken.errors import NoRule
-from gradtoken.lrp.names import ELEMENTWISE, GETITEM, IN_PLACE, LINEAR, PRODUCTS, Op
+from gradtoken.lrp.names import ELEMENTWISE, GETITEM, LINEAR, PRODUCTS, Op
+from gradtoken.operations import OUT_OF_PLACE
 
 Rule = Callable[..., Any]
 
@@ -135,7 +136,7 @@ def tensors_in(values: Any) -> Iterator[Tensor]:
 
 def outright(op: Op, args: Any, kwargs: Any) -> tuple[Op, Any, Any]:
     """The same operation with its operands first, and with a result of its own where it would be computed in place."""
-    op, kwargs = IN_PLACE.get(op, op), dict(kwargs)
+    op, kwargs = OUT_OF_PLACE.get(op, op), dict(kwargs)
     args = (*args, *(kwargs.pop(name) for name in ("input", "other", "mat2") if name in kwargs))
     if op in ELEMENTWISE:
         args = tuple(False if x is True else x for x in args)
