@@ -11,6 +11,7 @@ from gradtoken.data.sample import DataSet, Sample
 from gradtoken.errors import BadSample
 from gradtoken.metrics.entry import Better
 from gradtoken.models.model import Model
+from gradtoken.models.preprocess import Preprocess
 from gradtoken.probe import Probe
 
 Ask = Literal["predicted", "label", "present", "cells"]
@@ -125,8 +126,12 @@ def pixels_of(sample: Sample, model: Model, protocol: Protocol) -> Tensor:
     """The whole picture, resized as the protocol says and normalised as the model asks. (C, H, W)"""
     if isinstance(sample.input, str):
         raise BadSample(f"{sample.id}: expected a picture, got a text; {protocol.name} is for pictures")
-    how = replace(model.preprocess, resize=protocol.resize, interpolation=protocol.interpolation, resize_to=None)
-    return how(sample.input).pixels
+    return preprocessing(model, protocol)(sample.input).pixels
+
+
+def preprocessing(model: Model, protocol: Protocol) -> Preprocess:
+    """The model's normalisation and size, and the protocol's way there."""
+    return replace(model.preprocess, resize=protocol.resize, interpolation=protocol.interpolation, resize_to=None)
 
 
 def one_label(view: View, classes: int) -> int:
@@ -143,6 +148,22 @@ def predicted_and_label(view: View, logits: Tensor) -> tuple[int, ...]:
     return tuple(dict.fromkeys((int(logits.argmax()), one_label(view, len(logits)))))
 
 
+def asked(protocol: Protocol, view: View, logits: Tensor) -> tuple[int, ...]:
+    """The predicted class, the label, or both, as the protocol asks."""
+    if protocol.asks == ("predicted",):
+        return (int(logits.argmax()),)
+    if protocol.asks == ("label",):
+        return (one_label(view, len(logits)),)
+    return predicted_and_label(view, logits)
+
+
 def column(ask: Ask, targets: tuple[int, ...]) -> int:
     """Which of `predicted_and_label` an ask means."""
     return len(targets) - 1 if ask == "label" else 0
+
+
+def by_ask(batch: Batch, asks: Sequence[Ask], one: Callable[[int], dict[str, Tensor]]) -> dict[Ask, dict[str, Tensor]]:
+    """What `one` gives for the column of each ask, computed once where two asks mean the same class."""
+    columns = {ask: column(ask, batch.targets[0]) for ask in asks}
+    found = {k: one(k) for k in dict.fromkeys(columns.values())}
+    return {ask: found[k] for ask, k in columns.items()}

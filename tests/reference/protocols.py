@@ -1,0 +1,97 @@
+"""The protocols with a truth written out naively: one picture, class and threshold at a time, in float64.
+
+Sources: foreground segmentation of Chefer et al. (arXiv:2012.09838) with scikit-learn's average precision; several
+classes as PASCAL VOC counts them (doi:10.1007/s11263-009-0275-4); localisation of AGCAM (arXiv:2402.04563); pointing
+game arXiv:1608.00507; energy arXiv:1910.01279; sanity checks arXiv:1810.03292, arXiv:1901.09392, arXiv:2004.02866.
+
+A sample is (picture, truth, labels): an RGB picture; labels (H, W) or boxes as fractions; classes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image
+from sklearn.metrics import average_precision_score, f1_score
+
+import gradtoken
+
+from . import metrics as m
+
+MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+NAN = float("nan")
+
+
+def read(picture, size):
+    """The whole picture, squashed bilinearly, normalised. (1, 3, H, W)"""
+    values = np.asarray(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR), dtype=np.float64) / 255
+    return torch.from_numpy(((values - MEAN) / STD).transpose(2, 0, 1))[None]
+
+
+def laid(truth, size):
+    """Labels at the model's size, each from the pixel that the new pixel's centre lies in."""
+    H, W = truth.shape
+    out = np.empty(size, dtype=int)
+    for i, j in np.ndindex(*size):
+        out[i, j] = truth[int((i + 0.5) * H / size[0]), int((j + 0.5) * W / size[1])]
+    return out
+
+
+def logits(net, x):
+    with torch.no_grad():
+        return net(x)[0].numpy()
+
+
+def map_of(net, x, cls, method, enlarged=True):
+    """One map, at the picture's size. (H, W)"""
+    R = gradtoken.attribute(net, x, int(cls), method, allow_blank=True)[0].detach().numpy()
+    return m.bilinear(R, x.shape[-2:]) if enlarged else R
+
+
+# ------------------------------------------------------------------------------------------ segmentation
+
+
+def counted(pairs, classes):
+    """pairs: (guess, truth) of several pictures. -> pixel accuracy, mIoU over the classes that occur in any"""
+    right = labelled = 0
+    both, either = np.zeros(classes), np.zeros(classes)
+    for guess, truth in pairs:
+        a, b = m.correct_and_labelled(guess, truth)
+        right, labelled = right + a, labelled + b
+        i, u = m.intersections_and_unions(guess, truth, classes)
+        both, either = both + i, either + u
+    return right / labelled, np.mean([i / u for i, u in zip(both, either, strict=True) if u > 0])
+
+
+def f1(guess, truth):
+    kept = truth != m.VOID
+    return f1_score(truth[kept], guess[kept], zero_division=0)
+
+
+def joint_precision(R, truth):
+    """Scores [1 - R, R] against [background, foreground], both 0 for a constant map."""
+    kept = truth.ravel() != m.VOID
+    R, labels = R.ravel()[kept], truth.ravel()[kept]
+    scores = np.concatenate([np.nan_to_num(1 - R), np.nan_to_num(R)])
+    return average_precision_score(np.concatenate([labels == 0, labels == 1]), scores)
+
+
+def segmentation(maps, truths, rule="mean", levels=()):
+    """Numbers of enlarged maps and their masks (1, 0, VOID)."""
+    maps = [m.minmax(R) for R in maps]
+    cut = {"mean": np.mean, "otsu": m.otsu, "0.2 max": lambda R: 0.2 * R.max()}[rule]
+    found = {}
+
+    def add(title, guesses):
+        accuracy, miou = counted(list(zip(guesses, truths, strict=True)), 2)
+        found[f"mIoU, {title} threshold"], found[f"pixel accuracy, {title} threshold"] = miou, accuracy
+        found[f"mF1, {title} threshold"] = np.mean([f1(g, t) for g, t in zip(guesses, truths, strict=True)])
+        return miou
+
+    add(rule, [m.foreground(R, cut(R)) for R in maps])
+    found["mAP"] = np.mean([joint_precision(R, t) for R, t in zip(maps, truths, strict=True)])
+    if levels:
+        scores = [add("best", [m.foreground(R, level) for R in maps]) for level in levels]
+        found["best threshold"] = levels[int(np.argmax(scores))]
+        add("best", [m.foreground(R, found["best threshold"]) for R in maps])
+    return found
