@@ -6,9 +6,10 @@ from torch import Tensor, nn
 
 from gradtoken.decomposition.blocks import Block, block_of, rollout
 from gradtoken.decomposition.norms import Norms
+from gradtoken.decomposition.replay import decompose
 from gradtoken.errors import NoBlocks, NoRule
 from gradtoken.methods.alti import alti
-from gradtoken.methods.decompx import decompx, shares
+from gradtoken.methods.decompx import decompx, written
 from gradtoken.methods.globenc import globenc
 from gradtoken.probe import Probe
 from tests import zoo
@@ -48,7 +49,7 @@ def test_decompx_shares_sum_to_the_score(name):
     net, x = zoo.PICTURES[name].build().double(), zoo.pictures(zoo.PICTURES[name]).double()
     for target in (TARGETS, lambda logits: logits[:, 0] - 2 * logits[:, 3]):
         probe = Probe(net, x, target)
-        total = torch.stack([shares(probe, i).sum(dim=1) for i in range(2)])
+        total = torch.stack([decompose(*written(probe, i))[:, 0].sum(dim=0) for i in range(2)])
         close(total, probe.scores, 1e-12)
 
 
