@@ -33,8 +33,8 @@ background alone, a text without a marked word, a picture of one pixel.
 
 - Masks: 0 is background, c + 1 class c, -1 pixels that count for nothing. A mask has the size of its picture.
 - Boxes: of the labelled class, as fractions of width and height.
-- `groups`: for each class the classes of an ImageNet model that mean it; a class's number in the data set is not the
-  model's number unless the data set has all 1000.
+- Labels of `imagenet`, and class_index in a table, are the model's own numbers. Where the classes are others, `groups`
+  holds for each class the classes of an ImageNet model that mean it.
 - ImageNet, ImageNet-S and VOC are read without the turn that EXIF asks for, as is common, since boxes and masks fit the
   pixels as stored; your own pictures are turned upright.
 """

@@ -31,7 +31,7 @@ def test_imagenet_segmentation(tmp_path, named):
             np.zeros((2, 2), np.uint8),
             r"the mask has the shape \(height, width\) = \(2, 2\), that of its picture is \(2, 3\)",
         ),
-        (np.full((2, 3), 2, np.uint8), "expected a mask .* got uint8 .* up to 2"),
+        (np.full((2, 3), 2, np.uint8), "expected a mask .* got uint8"),
         (np.zeros((2, 3), np.float32), "expected a mask .* got float32"),
         (np.zeros((2, 3, 1), np.uint8), "expected a mask"),
         (np.zeros((0, 3), np.uint8), "expected a mask"),

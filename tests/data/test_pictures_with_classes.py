@@ -34,8 +34,8 @@ def test_folders_of_classes(tmp_path):
     make.text(make.imagenet(tmp_path) / "LOC_synset_mapping.txt", "n01440764 tench, Tinca tinca\nn01443537 goldfish\n")
     data = open_data(tmp_path)
     assert data.name == "imagenet/val"
-    assert data.classes == ("tench, Tinca tinca", "goldfish"), "in the order of the synsets"
-    assert data.groups == {0: (0,), 1: (1,)}
+    assert len(data.classes) == 1000
+    assert data.classes[:3] == ("tench, Tinca tinca", "goldfish", "n01484850"), "in the order of the synsets"
     assert list(data.ids[:1]) == ["n01440764/n01440764_0.JPEG"]
     assert [sample.labels for sample in data] == [(0,), (0,), (1,), (1,)]
     assert data[0].input.size == (8, 6)
@@ -43,22 +43,32 @@ def test_folders_of_classes(tmp_path):
     assert open_data(tmp_path / "val").ids == data.ids
 
 
-def test_fewer_classes_than_imagenet_keep_imagenets_numbers(tmp_path):
+def test_some_of_imagenets_classes(tmp_path):
+    """Numbers are those of an ImageNet model, or the folders' own for a model of these classes."""
     data = open_data(make.imagenet(tmp_path, ("n02119789", "n15075141"), each=1))
-    assert data.groups == {0: (278,), 1: (999,)}
+    assert [sample.labels for sample in data] == [(278,), (999,)]
+    own = open_data(tmp_path, numbers="folders")
+    assert [sample.labels for sample in own] == [(0,), (1,)]
+    assert own.classes == ("n02119789", "n15075141")
+    with pytest.raises(BadData, match="expected numbers imagenet or folders, got 'mine'"):
+        open_data(tmp_path, numbers="mine")
+
+
+def test_synsets_that_imagenet_lacks_are_numbered_as_folders(tmp_path):
+    data = open_data(make.imagenet(tmp_path, ("n02119789", "n00000001"), each=1))
+    assert data.classes == ("n00000001", "n02119789")
     assert [sample.labels for sample in data] == [(0,), (1,)]
 
 
 def test_boxes_may_lie_elsewhere_and_may_be_left_out(tmp_path):
     make.imagenet(tmp_path / "a", ("n01440764",), each=1)
     path = make.annotation(tmp_path / "b" / "n01440764_0.xml", [("n01440764", 0, 0, 4, 3)])
-    data = open_data(tmp_path / "a", boxes=path.parent)
-    assert data[0].truth == Boxes(((0, 0, 0.5, 0.5),))
-    assert open_data(tmp_path / "a", boxes=path.parent, truth="none")[0].truth is None
+    assert open_data(tmp_path / "a", boxes=path.parent)[0].truth == Boxes(((0, 0, 0.5, 0.5),))
     with pytest.raises(BadData, match=r"there is no folder .* expected annotations in it"):
         open_data(tmp_path / "a", boxes=tmp_path / "c")
-    with pytest.raises(BadData, match="expected truth boxes or none, got 'masks'"):
-        open_data(tmp_path / "a", truth="masks")
+    path.parent.rename(tmp_path / "a" / "bbox")
+    assert open_data(tmp_path / "a")[0].truth is not None
+    assert open_data(tmp_path / "a", boxes="none")[0].truth is None
 
 
 def test_any_folders_are_classes_when_asked(tmp_path):
@@ -68,15 +78,18 @@ def test_any_folders_are_classes_when_asked(tmp_path):
     assert (data.classes, data.groups) == (("cat", "dog"), {})
 
 
-def test_flat_validation_pictures(tmp_path):
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_flat_validation_pictures(tmp_path, elsewhere):
     pytest.importorskip("scipy")
-    data = open_data(flat(tmp_path))
-    assert data.classes == ("tench, Tinca tinca", "goldfish", "kit fox"), "sorted by synset, without the inner one"
-    assert data.groups == {0: (0,), 1: (1,), 2: (278,)}
-    assert {sample.id: sample.labels for sample in data} == {
-        "ILSVRC2012_val_00000001.JPEG": (2,),
-        "ILSVRC2012_val_00000003.JPEG": (0,),
-    }, "by the number in the name: the second picture is not there"
+    flat(tmp_path / "val")
+    kit = (tmp_path / "val" / "ILSVRC2012_devkit_t12").rename(tmp_path / "kit") if elsewhere else "auto"
+    data = open_data(tmp_path, devkit=kit)
+    assert (data.classes[0], data.classes[278]) == ("tench, Tinca tinca", "kit fox")
+    numbers = {sample.id: sample.labels for sample in data}
+    assert numbers == {"ILSVRC2012_val_00000001.JPEG": (278,), "ILSVRC2012_val_00000003.JPEG": (0,)}, "by file name"
+    own = open_data(tmp_path, devkit=kit, numbers="folders")
+    assert own.classes == ("tench, Tinca tinca", "goldfish", "kit fox"), "sorted by synset, without the inner one"
+    assert [sample.labels for sample in own] == [(2,), (0,)]
 
 
 @pytest.mark.parametrize("folder", ["bbox/n01440764", "bbox/val/n01440764", "Annotations"])
@@ -161,7 +174,7 @@ def test_a_table_with_numbers(tmp_path):
     rows = [("a.png", 3, "n1", "tiger shark, tiger", "[[0.1, 0.2, 0.5, 1.0]]"), ("b.png", 1, "n2", "goldfish", "[]")]
     data = open_data(make.table(tmp_path, header, *rows, ("c.png", "", "", "", "")))
     assert data.classes == ("class 0", "goldfish", "class 2", "tiger shark, tiger")
-    assert data.groups == {1: (1,), 3: (3,)}
+    assert data.groups == {}, "class_index is the model's own number"
     assert [sample.labels for sample in data] == [(3,), (1,), ()]
     assert [sample.truth for sample in data] == [Boxes(((0.1, 0.2, 0.5, 1.0),)), None, None]
 

@@ -25,6 +25,8 @@ def counts(dataset: DataSet) -> list[str]:
     lines.append(f"  classes: {len(dataset.classes)}: {'; '.join(dataset.classes[:SHOWN])}{more}")
     if dataset.groups:
         lines.append(f"  {len(dataset.groups)} of them are matched with classes of an ImageNet model")
+    elif dataset.name.startswith(("imagenet/", "csv/")):
+        lines.append("  labels are taken as the model's own numbers")
     return lines
 
 

@@ -15,7 +15,7 @@ from gradtoken.models.model import need
 TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.\w+$")
 BROKEN = (OSError, ValueError, TypeError, LookupError, EOFError, NameError, NotImplementedError, zlib.error)  # of scipy
-Answers = tuple[list[str], Mapping[str, str], dict[str, int]]
+Answers = tuple[list[str], Mapping[str, str], dict[str, str]]
 
 
 def find_devkit(*folders: Path) -> Path:
@@ -31,13 +31,11 @@ def find_devkit(*folders: Path) -> Path:
 
 
 def answers(kit: Path, files: Iterable[str], folder: Path) -> Answers:
-    """Synsets in alphabetical order, their names, and the class of each file by the number in its name."""
+    """Synsets in alphabetical order, their names, and the synset of each file by the number in its name."""
     kit = kit if (kit / TRUTH).is_file() else kit / "data"
     listed = lines_of(kit / TRUTH)
     synset_of, names = read_meta(kit / "meta.mat")
-    order = sorted(synset_of.values())
-    place = {synset: index for index, synset in enumerate(order)}
-    labels: dict[str, int] = {}
+    shown: dict[str, str] = {}
     for file in files:
         match = NAME.fullmatch(file)
         if match is None:
@@ -47,8 +45,8 @@ def answers(kit: Path, files: Iterable[str], folder: Path) -> Answers:
             raise BadData(f"{file!r} has no answer: {str(kit / TRUTH)!r} has {len(listed)} lines")
         if not listed[number - 1].isdecimal() or int(listed[number - 1]) not in synset_of:
             raise BadData(f"line {number} of {str(kit / TRUTH)!r} is {listed[number - 1]!r}; expected an ILSVRC2012_ID")
-        labels[file] = place[synset_of[int(listed[number - 1])]]
-    return order, names, labels
+        shown[file] = synset_of[int(listed[number - 1])]
+    return sorted(synset_of.values()), names, shown
 
 
 def read_meta(path: Path) -> tuple[dict[int, str], dict[str, str]]:

@@ -58,35 +58,38 @@ def open_imagenet(
     path: str | os.PathLike[str],
     *,
     split: str = "val",
-    devkit: str | os.PathLike[str] | None = None,
-    boxes: str | os.PathLike[str] | None = None,
-    truth: Literal["boxes", "none"] = "boxes",
+    numbers: Literal["imagenet", "folders"] = "imagenet",
+    boxes: str | os.PathLike[str] = "auto",
+    devkit: str | os.PathLike[str] = "auto",
 ) -> DataSet:
     """Pictures with one class each, and its boxes where annotations lie beside them.
 
-    Classes are the folders in alphabetical order: with all 1000 of them the numbers are those of ImageNet models, with
-    fewer they are not, and `groups` holds ImageNet's number of each. split: the folder to read, if there are several.
-    devkit: folder of the development kit, for pictures without folders. boxes: folder of the annotations. truth: boxes
-    where there are any, or none, so that a broken annotation spoils no picture.
+    split: the folder to read, if there are several. numbers: imagenet, the places of the synsets among ImageNet's 1000,
+    also where only some of them are there; folders, the places among the folders, which is also what happens where a
+    folder is no synset of ImageNet-1k. boxes: folder of the annotations, auto where it is looked for beside the
+    pictures, none where a broken annotation should spoil no picture. devkit: folder of the development kit, for
+    pictures without folders.
     """
+    if numbers not in ("imagenet", "folders"):
+        raise BadData(f"expected numbers imagenet or folders, got {numbers!r}")
     root = Path(path)
     folder = part(root, split)
-    marks = find_boxes(root, split, boxes) if truth == "boxes" else None
-    if truth not in ("boxes", "none"):
-        raise BadData(f"expected truth boxes or none, got {truth!r}")
-    if classes := class_folders(folder):
+    marks = find_boxes(root, split, os.fspath(boxes))
+    if found := class_folders(folder):
         names = synsets.words(root, folder)
-        ids = [f"{name}/{file}" for name in classes for file in pictures_in(folder / name)]
-        labels = {name: label for label, name in enumerate(classes)}
+        ids = [f"{name}/{file}" for name in found for file in pictures_in(folder / name)]
+        shown = {name: name for name in found}
     else:
         ids = pictures_in(folder)
-        kit = find_devkit(folder, root, root.parent) if devkit is None else Path(devkit)
-        classes, names, labels = answers(kit, ids, folder)
+        kit = find_devkit(folder, root, root.parent) if devkit == "auto" else Path(devkit)
+        found, names, shown = answers(kit, ids, folder)
     if not ids:
         raise BadData(f"no picture lies in {str(folder)!r}; expected\n{LAYOUT}")
-    told = tuple(names.get(name, name) for name in classes)
-    read = Pictures(folder, ids, classes, labels, marks)
-    return data_set(f"imagenet/{folder.resolve().name}", ids, read, told, synsets.groups(classes))
+    known = synsets.indices()
+    classes = list(known) if numbers == "imagenet" and known.keys() >= set(found) else found
+    place = {name: number for number, name in enumerate(classes)}
+    read = Pictures(folder, ids, classes, {key: place[synset] for key, synset in shown.items()}, marks)
+    return data_set(f"imagenet/{folder.resolve().name}", ids, read, tuple(names.get(one, one) for one in classes))
 
 
 def class_folders(folder: Path) -> list[str]:
@@ -105,10 +108,12 @@ def part(root: Path, split: str) -> Path:
     return root
 
 
-def find_boxes(root: Path, split: str, given: str | os.PathLike[str] | None) -> Path | None:
+def find_boxes(root: Path, split: str, given: str) -> Path | None:
     """Where annotations lie: as given, or beside the pictures."""
-    if given is not None:
+    if given not in ("auto", "none"):
         return expect_folder(Path(given), "annotations")
+    if given == "none":
+        return None
     found = subfolder(root, "bbox", "Annotation", "Annotations")
     return (subfolder(found, split) or found) if found else None
 

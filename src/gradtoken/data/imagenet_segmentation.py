@@ -19,7 +19,7 @@ from gradtoken.models.model import need
 from gradtoken.models.pictures import open_picture
 
 FILE = "gtsegs_ijcv.mat"
-BROKEN = (OSError, KeyError, ValueError, TypeError, IndexError, RuntimeError, AttributeError)  # of HDF5
+BROKEN = (OSError, KeyError, ValueError, TypeError, IndexError, RuntimeError, AttributeError, MemoryError)  # of HDF5
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,9 @@ class Pictures:
         except BROKEN as error:
             raise BadSample(f"cannot be read from {str(self.path)!r}: {error}") from error
         if values.dtype.kind not in "bui" or values.ndim != 2 or values.size == 0 or values.max() > 1:
-            told = f"{values.dtype} {values.shape}"
-            raise BadSample(f"expected a mask (height, width) of 0 and 1, got {told} up to {values.max(initial=0)}")
+            raise BadSample(
+                f"expected a mask (height, width) of whole numbers 0 and 1, got {values.dtype} {values.shape}"
+            )
         return Sample(str(number), open_picture(picture), (), Mask(values.astype(np.int16)))
 
 

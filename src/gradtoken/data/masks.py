@@ -79,7 +79,7 @@ def read_meaning(path: Path) -> Meaning:
         content = json.loads(text_of(path, BadData))
         names = {int(value): str(name) for value, name in content["mask_value_to_name"].items()}
         listed = content.get("name_to_imagenet_classes", {})
-        groups = {str(name): tuple(map(check_index, indices)) for name, indices in listed.items()}
+        groups = {str(name): tuple(map(check_index, indices)) for name, indices in listed.items() if indices}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadData(f"{str(path)!r} is not as expected: {error!r}; expected\n{LAYOUT}") from error
     wanted = [name for name in names.values() if name in groups] if groups else list(names.values())
@@ -88,7 +88,7 @@ def read_meaning(path: Path) -> Meaning:
         raise BadData(f"{str(path)!r} names no class; expected\n{LAYOUT}")
     place = {name: number for number, name in enumerate(classes, start=1)} | dict.fromkeys(NO_ANSWER, VOID)
     table = {value: place.get(name, 0) for value, name in names.items()}
-    return Meaning(classes, table, {place[name] - 1: groups[name] for name in classes if groups.get(name)})
+    return Meaning(classes, table, {place[name] - 1: groups[name] for name in classes if groups})
 
 
 def check_index(index: Any) -> int:

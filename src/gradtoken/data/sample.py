@@ -51,7 +51,7 @@ class DataSet:
 
     name: of the data set and its part, as reports print it. ids: unique. read: raises BadSample with the reason.
     classes: the names that `labels` index, or () where no sample has labels. groups: for each class the ImageNet-1k
-    classes that mean it, for use with an ImageNet model.
+    classes that mean it, for use with an ImageNet model; empty where labels are the model's own numbers.
     """
 
     name: str

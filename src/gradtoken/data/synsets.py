@@ -1,7 +1,7 @@
 """ImageNet-1k: the index of a class is the place of its synset among the 1000 in alphabetical order."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
@@ -15,12 +15,6 @@ def indices() -> dict[str, int]:
     """Synset -> index among the 1000 classes."""
     listed = files("gradtoken.data").joinpath("imagenet_synsets.txt").read_text(encoding="ascii").split()
     return {synset: index for index, synset in enumerate(listed)}
-
-
-def groups(synsets: Iterable[str]) -> dict[int, tuple[int, ...]]:
-    """Number in the sequence -> ImageNet class, for those that ImageNet-1k has."""
-    known = indices()
-    return {number: (known[synset],) for number, synset in enumerate(synsets) if synset in known}
 
 
 def words(*folders: Path) -> Mapping[str, str]:

@@ -68,9 +68,8 @@ def open_csv(path: str | os.PathLike[str], *, split: str | None = None) -> DataS
     folder = inner if inner.is_dir() and not (file.parent / rows[0].file).exists() else file.parent
     ids = [row.file for row in rows]
     read = Pictures(folder, ids, labels, [row.boxes for row in rows])
-    groups = {label: (label,) for label in sorted(set(labels) - {-1})} if numbered else {}
     name = file.parent.resolve().name if file.name == "labels.csv" else file.stem
-    return data_set(f"csv/{name}{f' {split}' if split else ''}", ids, read, classes, groups)
+    return data_set(f"csv/{name}{f' {split}' if split else ''}", ids, read, classes)
 
 
 def find_table(path: Path) -> Path:
