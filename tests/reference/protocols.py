@@ -95,3 +95,42 @@ def segmentation(maps, truths, rule="mean", levels=()):
         found["best threshold"] = levels[int(np.argmax(scores))]
         add("best", [m.foreground(R, found["best threshold"]) for R in maps])
     return found
+
+
+# ------------------------------------------------------------------------------------------ localisation
+
+
+def agcam(R, boxes):
+    """Boxes around what is above half of the range, one pixel larger, against the true ones."""
+    guess = m.component_boxes(m.foreground(m.minmax(R), 0.5), extra=1)
+    found = m.overlap(guess, m.boxes_mask(boxes, R.shape, agcam=True))
+    names = {"iou": "IoU", "accuracy": "pixel accuracy", "dice": "Dice"}
+    return {names.get(name, name): value for name, value in found.items()}
+
+
+def pointing(R, truth, tolerances=(15, 0)):
+    """Hits of the highest labelled pixels; truth 1, 0 or VOID."""
+    R = np.where(truth == m.VOID, R.min() - 1, R)
+    names = [f"hits within {n} px" if n else "hits" for n in tolerances]
+    found = {name: m.pointing_game(R, truth == 1, n) for name, n in zip(names, tolerances, strict=True)}
+    return found | {"area of the truth": area(truth)}
+
+
+def energy(R, truth):
+    """Positive relevance on the object / on all labelled pixels."""
+    R = np.where(truth == m.VOID, 0.0, R)
+    return {
+        "energy inside": m.energy_inside(R, truth == 1),
+        "no positive relevance": float(not (R > 0).any()),
+        "area of the truth": area(truth),
+    }
+
+
+def area(truth):
+    """What the truth covers of the labelled pixels."""
+    return sum(value == 1 for value in truth.ravel()) / sum(value != m.VOID for value in truth.ravel())
+
+
+def averaged(found):
+    """Means over pictures."""
+    return {name: np.mean([one[name] for one in found]) for name in found[0]}

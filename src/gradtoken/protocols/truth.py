@@ -34,7 +34,7 @@ def mask_of(sample: Sample, how: Preprocess) -> Tensor:
 
 
 def boxes_of(sample: Sample, how: Preprocess, rule: Rule) -> Tensor:
-    """1 for pixels in any box, see boxes_mask, else 0. (H, W), int64"""
+    """The label + 1 for pixels in any of its boxes, see boxes_mask, else 0. (H, W), int64"""
     if not isinstance(sample.truth, Boxes) or isinstance(sample.input, str):
         raise BadSample(f"{sample.id}: expected a picture with boxes, got {type(sample.truth).__name__}")
     rows, columns = how.resized(sample.input.height, sample.input.width)
@@ -45,7 +45,7 @@ def boxes_of(sample: Sample, how: Preprocess, rule: Rule) -> Tensor:
         for x0, y0, x1, y1 in sample.truth.fractions
     ]
     whole = sample.truth.fractions if (rows, columns) == (H, W) else moved  # without the product's rounding
-    return boxes_mask([whole], (H, W), rule)[0].long()
+    return boxes_mask([whole], (H, W), rule)[0].long() * (sample.labels[0] + 1 if len(sample.labels) == 1 else 1)
 
 
 def object_of(truth: Tensor, foreground: Foreground, cls: int) -> Tensor:
