@@ -59,7 +59,7 @@ class Recipe:
     decay: float = 0.05
     warmup: float = 0.1
     crop: float = 0.5
-    l2: float = 1e-3
+    l2: float = 1e-2
     seed: int = 0
 
 

@@ -102,7 +102,8 @@ class Grouped(nn.Module):
         with torch._C.DisableTorchFunction():  # constants, whose making no relevance rule need know
             p = logits.detach()[:, self.members].masked_fill(~self.inside, -torch.inf).softmax(dim=2)
             entropy = torch.special.entr(p).sum(dim=2)
-        return (logits[:, self.members] * p).sum(dim=2) + entropy
+        total: Tensor = (logits[:, self.members] * p).sum(dim=2) + entropy
+        return total
 
 
 def grouped(model: Model, names: Sequence[str], groups: Groups, pool: Literal["max", "logsumexp"] = "max") -> Model:

@@ -50,7 +50,7 @@ def head_of(net: nn.Module, preprocess: Preprocess) -> str:
             f"expected one linear layer of {type(net).__name__} with {count} outputs to put another in its place, "
             f"found {found or 'none'}; take a model that ends in one"
         )
-    return found[0]
+    return str(found[0])
 
 
 def outputs(net: nn.Module, preprocess: Preprocess) -> int:
