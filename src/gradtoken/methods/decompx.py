@@ -36,9 +36,14 @@ def decompx(probe: Probe) -> Tensor:
     Returns (B, K, S). Unit: logit; signed; the shares of all tokens, prefix tokens included, sum to the score. Padding
     is exactly 0.
     """
-    R = torch.stack([decompose(*written(probe, i))[:, 0].mT for i in track(range(probe.batch), "samples")])
+    R = torch.stack([shares(probe, i) for i in track(range(probe.batch), "samples")])
     R = probe.layout.content(R, R.shape[2])
     return R * probe.layout.content(probe.reachable, probe.reachable.shape[1])[:, None]
+
+
+def shares(probe: Probe, sample: int) -> Tensor:
+    """The parts of each score of one sample. (K, N)"""
+    return decompose(*written(probe, sample))[:, 0].mT
 
 
 def written(probe: Probe, sample: int) -> tuple[Journal, Tensor]:
