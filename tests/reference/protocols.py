@@ -134,3 +134,28 @@ def area(truth):
 def averaged(found):
     """Means over pictures."""
     return {name: np.mean([one[name] for one in found]) for name in found[0]}
+
+
+# ------------------------------------------------------------------------------------------ several classes
+
+
+def labels_of(maps, classes, level):
+    """The class whose map is highest, background (0) where none is above the level; constant maps are 0."""
+    scaled = [np.nan_to_num(m.minmax(R)) for R in maps]
+    out = np.zeros(maps[0].shape, dtype=int)
+    for place in np.ndindex(out.shape):
+        best = max(range(len(maps)), key=lambda k: scaled[k][place])  # the first of equals
+        out[place] = classes[best] + 1 if scaled[best][place] > level else 0
+    return out
+
+
+def multiclass(maps, classes, truths, count, levels):
+    """maps: of each picture, one for each of its classes. count: of all classes, without background."""
+    found = []
+    for level in levels:
+        guesses = [labels_of(R, c, level) for R, c in zip(maps, classes, strict=True)]
+        accuracy, miou = counted(list(zip(guesses, truths, strict=True)), count + 1)
+        found.append(
+            {"mIoU, best threshold": miou, "pixel accuracy, best threshold": accuracy, "best threshold": level}
+        )
+    return max(found, key=lambda one: one["mIoU, best threshold"])

@@ -1,11 +1,17 @@
 """The published experiments: frozen settings under a name that is printed with every number."""
 
 from gradtoken.named import Named
-from gradtoken.protocols import localisation, mosaics, perturbation, segmentation
+from gradtoken.protocols import localisation, mosaics, multiclass, perturbation, segmentation
 from gradtoken.protocols.protocol import Protocol
 
 PROTOCOLS: Named[Protocol] = Named("protocol")
-for one in (*localisation.PUBLISHED, *mosaics.PUBLISHED, *perturbation.PUBLISHED, *segmentation.PUBLISHED):
+for one in (
+    *localisation.PUBLISHED,
+    *mosaics.PUBLISHED,
+    *multiclass.PUBLISHED,
+    *perturbation.PUBLISHED,
+    *segmentation.PUBLISHED,
+):
     PROTOCOLS.enter(one)
 
 __all__ = ["PROTOCOLS"]
