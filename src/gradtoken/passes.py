@@ -52,7 +52,7 @@ def run(
     start: Place | None = None,
     rules: TorchFunctionMode | None = None,
     cut: bool = False,
-    graph: bool = True,
+    graph: bool | None = True,
     probability: bool = False,
 ) -> Run:
     """One more forward pass, see `Run`.
@@ -60,9 +60,10 @@ def run(
     inputs: others of the same kind, m repeats of the batch. edits: what to put in place of (m * B, N, C) at a place, or
     in place of Z as the model made it. start: a place that is edited; nothing expensive is computed before it.
     rules: a mode under which operations get another gradient. cut: gradients reach each A v on the residual stream
-    alone. probability: scores are taken after the softmax over all classes.
+    alone. graph: whether there is one; with None, nothing but scores is kept, and each block's memory serves the next.
+    probability: scores are taken after the softmax over all classes.
     """
-    first = inputs is None and not edits and not cut and graph and not probability
+    first = inputs is None and not edits and not cut and bool(graph) and not probability
     if start is not None:
         check_restart(probe, start)
     inputs = own(probe.inputs if inputs is None else inputs)
@@ -75,7 +76,7 @@ def run(
     if graph and explained is not None:
         inputs = mapped(lambda x: differentiable(x) if x is explained else x, inputs)
     tape = Tape(
-        set(probe.anatomy.shapes),
+        None if graph is None else set(probe.anatomy.shapes),
         edits=changes,
         edits_of_Z={probe.blocks[b] - unseen: e for (name, b), e in (edits or {}).items() if name == "Z"},
         skip=0 if start is None else number_of(probe, start),
@@ -85,11 +86,11 @@ def run(
     )
     if (given := explained_of(inputs)) is not None:
         tape.made_of[given] = True
-    with untouched(probe.net, leaves), torch.set_grad_enabled(graph):
-        with rules or contextlib.nullcontext(), tape, computed_once(graph and changes_graph(rules, edits)):
+    with untouched(probe.net, leaves), torch.set_grad_enabled(bool(graph)):
+        with rules or contextlib.nullcontext(), tape, computed_once(bool(graph) and changes_graph(rules, edits)):
             output = apply(probe.net, inputs)
         scores, calls = scores_of(probe, tape, output, copies, probability=probability, first=first)
-    attention, nodes = read_off(probe, tape, calls, copies, leaves) if start is None else ([], {})
+    attention, nodes = read_off(probe, tape, calls, copies, leaves) if graph is not None and start is None else ([], {})
     nodes |= {("input", 0): nodes["x", 0]} if ("x", 0) in nodes else {}
     nodes |= {("input", 0): Node(explained, same)} if explained is not None else {}
     logits = None if probe.chosen.indices is None else logits_of(output)

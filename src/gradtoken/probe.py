@@ -206,7 +206,7 @@ class Probe:
 
     def score(self, **how: Any) -> Tensor:
         """Scores of one more forward pass without a graph; see `passes.run`. (m * B, K)"""
-        return self.run(graph=False, keep=False, **how).scores
+        return self.run(graph=None, **how).scores
 
     def pictured(self, pictures: Tensor) -> Inputs:
         """The inputs with other pictures: m repeats of the batch. (m * B, C, H, W)"""

@@ -23,16 +23,16 @@ class Tape(Recorder):
     """Counts the operations of a pass and keeps the results whose numbers are `wanted`, in the graph.
 
     edits: what to put in place of a numbered result. edits_of_Z: the same for A v, by the number of the attention.
-    cut: cut the graph behind each A v, so that gradients reach it on the residual stream alone. skip: before this
-    number, what is `made_of` the explained input is zeros of the right shape. overwritten: the model writes to what is
-    kept, and gets a copy.
+    wanted: None keeps what has an edit alone, and no operands of attention. cut: cut the graph behind each A v, so that
+    gradients reach it on the residual stream alone. skip: before this number, what is `made_of` the explained input is
+    zeros of the right shape. overwritten: the model writes to what is kept, and gets a copy.
     """
 
     normalisers = True
 
     def __init__(
         self,
-        wanted: set[int],
+        wanted: set[int] | None,
         *,
         edits: Mapping[int, Edit] | None = None,
         edits_of_Z: Mapping[int, Edit] | None = None,
@@ -43,7 +43,8 @@ class Tape(Recorder):
         limit: int | None = None,
     ) -> None:
         super().__init__(limit=limit)
-        self.wanted, self.edits, self.edits_of_Z = wanted, edits or {}, edits_of_Z or {}
+        self.edits, self.edits_of_Z = edits or {}, edits_of_Z or {}
+        self.keep, self.wanted = wanted is not None, set(self.edits) if wanted is None else wanted
         self.cut, self.overwritten, self.skip, self.finder = cut, overwritten, skip, finder
         self.number = -1
         self.made_of: MutableMapping[Any, bool] = WeakIdKeyDictionary()  # what is made of the explained input
@@ -100,19 +101,20 @@ class Tape(Recorder):
         return q.view_as(q) if q.requires_grad else q
 
     def confirm(self, call: Call) -> None:
-        super().confirm(call)
-        self.q.append(call.q)
+        nothing = call.q.new_empty(0)
+        super().confirm(call if self.keep else Call(call.site, nothing, nothing))
+        self.q.append(call.q if self.keep else nothing)
 
     def settle(self, call: Call) -> Call:
         return replace(call, q=call.q.detach())  # no copies: `q` and `v` hold their storage anyway
 
     def finish(self, v: Tensor, Z: Tensor) -> Tensor:
-        number = len(self.calls) - 1
-        Z = self.edits_of_Z.get(number, same)(Z)
+        Z = self.edits_of_Z.get(len(self.calls) - 1, same)(Z)
         if self.cut and torch.is_grad_enabled():
             Z = Z.detach().requires_grad_()
-        self.v.append(v)
-        self.Z.append(Z)
+        if self.keep:
+            self.v.append(v)
+            self.Z.append(Z)
         return Z
 
 
