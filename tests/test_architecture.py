@@ -37,6 +37,7 @@ LAYERS = [
     ["comparing"],
     ["benchmark"],
     ["batch"],
+    ["commands"],
     ["cli"],
     ["__main__"],
 ]

@@ -1,21 +1,31 @@
-"""The shell: `gradtoken explain`, `compare`, `methods`, `models`, `doctor`, `demo`.
+"""The shell: `gradtoken explain`, `compare`, `methods`, `models`, `doctor`, `demo`, and the commands of `commands`.
 
 Whatever is heavy is imported inside the commands, so that help answers at once.
 """
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gradtoken import commands
+from gradtoken.commands.shared import (
+    FAILED,
+    PARTLY,
+    Device,
+    Labels,
+    ModelName,
+    Settings,
+    Weights,
+    err,
+    friendly,
+    loaded_model,
+    out,
+)
 from gradtoken.draw.words import printable
-from gradtoken.errors import GradTokenError
 
 app = typer.Typer(
     help="Show why a Transformer decided what it decided, for the class you name.",
@@ -23,32 +33,14 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out, err = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
-FAILED, PARTLY = 1, 3  # exit codes: nothing was done; some of several pictures failed (2 is wrong usage)
+app.add_typer(commands.lists)
+app.add_typer(commands.benchmark, name="benchmark")
 
-ModelName = Annotated[str, typer.Option("--model", "-m", help="A name, see `gradtoken models`, or a folder.")]
 Targets = Annotated[list[str] | None, typer.Option("--target", "-t", help="Class name or index; repeatable.")]
-Weights = Annotated[Path | None, typer.Option(help="Weights file for the architecture named by --model timm:NAME.")]
-Labels = Annotated[Path | None, typer.Option(help="File of class names: one a line, or JSON.")]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="NAME=VALUE: an option of the method; METHOD.NAME=VALUE, of one.")
-]
 Colours = Annotated[str | None, typer.Option(help="A colour map of matplotlib, for example jet.")]
 Nearest = Annotated[bool, typer.Option("--nearest", help="Patches as squares, not smoothed.")]
 Threshold = Annotated[float | None, typer.Option(help="Dim what is below this share of the maximum.")]
 Blank = Annotated[bool, typer.Option("--allow-blank", help="Also draw maps that are zero.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps ...")]
-
-
-@contextmanager
-def friendly() -> Iterator[None]:
-    """Errors of ours as one line and an exit code."""
-    try:
-        yield
-    except GradTokenError as error:
-        err.print(f"[bold red]{type(error).__name__}[/]: ", end="")
-        err.print(printable(str(error)), markup=False, highlight=False)
-        raise typer.Exit(FAILED) from None
 
 
 def styled(colours: str | None, nearest: bool, threshold: float | None, shared_scale: bool) -> dict[str, Any]:
@@ -59,16 +51,6 @@ def styled(colours: str | None, nearest: bool, threshold: float | None, shared_s
     given = {name: value for name, value in style.items() if value is not None} | {"shared_scale": shared_scale}
     Style.of(**given)
     return given
-
-
-def loaded_model(name: str, weights: Path | None, labels: Path | None, device: str | None) -> Any:
-    """The model; what should be known of it is said on stderr."""
-    from gradtoken.models.load import load
-
-    loaded = load(name, weights=weights, labels=labels, device=device)
-    if loaded.note:
-        err.print(f"model {loaded.name}: {loaded.note}", style="dim", highlight=False)
-    return loaded
 
 
 @app.command()

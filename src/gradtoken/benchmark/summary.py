@@ -1,29 +1,17 @@
 """From rows to numbers: means over samples, bootstrap intervals, and differences paired by sample."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from gradtoken.benchmark.rows import Row
-from gradtoken.protocols.protocol import Array, Protocol
+from gradtoken.benchmark.columns import Column, Measured
+from gradtoken.protocols.protocol import Array, Means, Protocol
 
 DRAWS, SEED, BLOCK = 2000, 0, 100
-
-
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """All values of one method and ask. ids: samples that have them. values: by metric, (samples, n).
-
-    reasons: why other samples have none, and how many.
-    """
-
-    title: str
-    ask: str
-    ids: tuple[str, ...]
-    values: dict[str, Array]
-    reasons: Counter[str]
+BASELINE = "gradtoken"
 
 
 @dataclass(frozen=True)
@@ -35,95 +23,161 @@ class Estimate:
     high: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """What can be drawn, with its interval at each point."""
+
+    x: Sequence[float]
+    y: Array
+    low: Array
+    high: Array
+
+
+@dataclass(frozen=True, eq=False)
 class Line:
-    """One method and ask in a report. numbers and differences (from the baseline, on the samples both have) by name."""
+    """One method and ask in a report. numbers and differences (from the baseline, on `common` samples) by name.
+
+    failed: samples that have no values though the protocol meant to use them; reasons: why, with those it left out.
+    units: done, of how many.
+    """
 
     title: str
     ask: str
     samples: int
     numbers: dict[str, Estimate]
     differences: dict[str, Estimate]
+    common: int
+    failed: int
     reasons: Counter[str]
+    units: tuple[int, int]
+    curves: dict[str, Curve] = field(default_factory=dict)
 
 
-def gathered(title: str, rows: Iterable[Row]) -> list[Measured]:
-    """One for each ask; for none where every sample was refused, one without values."""
-    kept: dict[str, dict[str, dict[str, list[float]]]] = {}
-    reasons: Counter[str] = Counter()
-    for row in rows:
-        if row.reason:
-            reasons[row.reason.removeprefix(f"{row.sample}: ")] += 1
-        else:
-            kept.setdefault(row.ask, {}).setdefault(row.sample, {})[row.metric] = row.values
-    return [
-        Measured(title, ask, tuple(samples), stacked(list(samples.values())), reasons) for ask, samples in kept.items()
-    ] or [Measured(title, "", (), {}, reasons)]
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Numbers and curves of one method: on its samples first, then on each draw of them."""
+
+    numbers: dict[str, Array]
+    curves: dict[str, tuple[Sequence[float], Array]]
 
 
-def stacked(samples: Sequence[dict[str, list[float]]]) -> dict[str, Array]:
-    """(samples, n) by metric."""
-    return {name: np.array([sample[name] for sample in samples], dtype=np.float64) for name in samples[0]}
+@dataclass(frozen=True, eq=False)
+class Resampling:
+    """How often each sample is drawn: (1 + DRAWS, samples), the first row once each. The same for every method."""
+
+    position: Mapping[str, int]
+    counts: np.ndarray[Any, np.dtype[np.uint8]]
+
+    @classmethod
+    def of(cls, ids: Iterable[str]) -> "Resampling":
+        """Samples drawn with replacement, as many as there are."""
+        names = sorted(ids)
+        rng, n = np.random.default_rng(SEED), len(names)
+        counts = np.ones((1 + DRAWS, n), dtype=np.uint8)  # more than 255 times one of many is as good as impossible
+        for drawn in counts[1:]:
+            drawn[:] = np.minimum(np.bincount(rng.integers(0, n, size=n), minlength=n), 255)
+        return cls({name: i for i, name in enumerate(names)}, counts)
+
+    def means(self, one: Measured) -> Means:
+        """Means over the drawn samples, (1 + DRAWS, n) by metric; a draw without any of them is not a number."""
+        columns = [self.position[name] for name in one.ids]
+        all_of_them = columns == list(range(self.counts.shape[1]))
+        values = np.concatenate(list(one.values.values()), axis=1)
+        found = np.empty((len(self.counts), values.shape[1]))
+        for start in range(0, len(self.counts), BLOCK):
+            some = self.counts[start : start + BLOCK]
+            weights = (some if all_of_them else some[:, columns]).astype(np.float64)
+            total = weights.sum(axis=1, keepdims=True)
+            found[start : start + BLOCK] = (weights @ values) / np.where(total, total, np.nan)
+        ends = np.cumsum([v.shape[1] for v in one.values.values()])
+        return dict(zip(one.values, np.split(found, ends[:-1], axis=1), strict=True))
+
+    def drawn(self, one: Measured, protocol: Protocol) -> Drawn:
+        """What the protocol concludes."""
+        means = self.means(one)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return Drawn(dict(protocol.conclude(means)), dict(protocol.curves(means)))
 
 
-def summarised(found: Sequence[Measured], protocol: Protocol, baseline: str = "gradtoken") -> list[Line]:
-    """A line for each method and ask. baseline: title of the method that the others are compared with."""
-    names = sorted({one for measured in found for one in measured.ids})
-    position = {name: i for i, name in enumerate(names)}
-    base = {one.ask: one for one in found if one.title == baseline}
-    return [line(one, base.get(one.ask) or next(iter(base.values()), None), protocol, position) for one in found]
+def summarised(columns: Iterable[Column], protocol: Protocol, baseline: Column | None = None) -> Iterator[Line]:
+    """A line for each method and ask, one method after the other. baseline: what the others are compared with.
+
+    A number that is the best of several thresholds is the best of each draw.
+    """
+    resampling = None if baseline is None else Resampling.of(baseline.ids)
+    base: dict[str, tuple[Measured, Drawn]] = {}
+    for column in columns:
+        if resampling is None or not column.ids <= resampling.position.keys():
+            resampling = Resampling.of(column.ids | (baseline.ids if baseline else set()))
+            base = {}
+        if baseline and not base:
+            base = {one.ask: (one, resampling.drawn(one, protocol)) for one in baseline.measured}
+        for one in column.measured:
+            yield line(column, one, protocol, resampling, base)
+        if not column.measured:
+            yield Line(column.variant.title, "", 0, {}, {}, 0, column.failed, column.counted, column.units)
 
 
-def line(one: Measured, base: Measured | None, protocol: Protocol, position: dict[str, int]) -> Line:
-    """Numbers and their intervals; every method is resampled by the same draws."""
-    if not one.ids:
-        return Line(one.title, one.ask, 0, {}, {}, one.reasons)
-    numbers = estimates([one], protocol, position)
-    apart = {} if base is None or base is one else compared(one, base, protocol, position)
-    return Line(one.title, one.ask, len(one.ids), numbers, apart, one.reasons)
+def line(
+    column: Column, one: Measured, protocol: Protocol, resampling: Resampling, base: dict[str, tuple[Measured, Drawn]]
+) -> Line:
+    """Numbers and their intervals, and those of the differences."""
+    found = resampling.drawn(one, protocol)
+    other = base.get(one.ask) or next(iter(base.values()), None)  # a map that is the same for all classes has one ask
+    common, apart = 0, dict[str, Array]()
+    if other is not None and other[0].title != one.title:
+        common, apart = compared(one, found, other, protocol, resampling)
+    return Line(
+        title=one.title,
+        ask=one.ask,
+        samples=len(one.ids),
+        numbers={name: estimate(drawn) for name, drawn in found.numbers.items()},
+        differences={name: estimate(drawn) for name, drawn in apart.items()},
+        common=common,
+        failed=column.failed,
+        reasons=column.counted,
+        units=column.units,
+        curves={name: curve(x, drawn) for name, (x, drawn) in found.curves.items()},
+    )
 
 
-def compared(one: Measured, base: Measured, protocol: Protocol, position: dict[str, int]) -> dict[str, Estimate]:
-    """The method minus the baseline, on the samples that both have."""
-    both = set(one.ids) & set(base.ids)
-    if not both:
-        return {}
-    return estimates([only(one, both), only(base, both)], protocol, position)
+def compared(
+    one: Measured, found: Drawn, other: tuple[Measured, Drawn], protocol: Protocol, resampling: Resampling
+) -> tuple[int, dict[str, Array]]:
+    """How many samples both have, and the first minus the second on these."""
+    base, of_base = other
+    if one.ids != base.ids:
+        both = set(one.ids) & set(base.ids)
+        if not both:
+            return 0, {}
+        base = only(base, both)
+        found, of_base = (resampling.drawn(part, protocol) for part in (only(one, both), base))
+    return len(base.ids), {name: found.numbers[name] - of_base.numbers[name] for name in found.numbers}
 
 
 def only(one: Measured, ids: set[str]) -> Measured:
-    """The values of some samples, in the order of their names."""
-    chosen = sorted((name, i) for i, name in enumerate(one.ids) if name in ids)
-    numbers = [i for _, i in chosen]
-    values = {name: values[numbers] for name, values in one.values.items()}
-    return Measured(one.title, one.ask, tuple(name for name, _ in chosen), values, one.reasons)
+    """The values of some samples."""
+    kept = [i for i, name in enumerate(one.ids) if name in ids]
+    values = {name: values[kept] for name, values in one.values.items()}
+    return Measured(one.title, one.ask, tuple(one.ids[i] for i in kept), values)
 
 
-def estimates(found: Sequence[Measured], protocol: Protocol, position: dict[str, int]) -> dict[str, Estimate]:
-    """The numbers of one method, or of the first minus the second."""
-    rows = np.array([position[name] for name in found[0].ids])
-    value = {name: float(number[0]) for name, number in apart(found, np.ones((1, len(rows))), protocol).items()}
-    drawn = [apart(found, weights[:, rows], protocol) for weights in draws(len(position))]
-    return {
-        name: Estimate(number, *np.nanpercentile(np.concatenate([one[name] for one in drawn]), [2.5, 97.5]))
-        for name, number in value.items()
-    }
+def estimate(drawn: Array) -> Estimate:
+    """The first value with the interval of the others. drawn: (1 + DRAWS,)"""
+    low, high = interval(drawn[:, None])
+    return Estimate(float(drawn[0]), float(low[0]), float(high[0]))
 
 
-def apart(found: Sequence[Measured], weights: Array, protocol: Protocol) -> dict[str, Array]:
-    """Numbers (draws,) of the first, less those of the second if there is one."""
-    first, *others = [protocol.conclude(means(one, weights)) for one in found]
-    return {name: sum((-other[name] for other in others), first[name]) for name in first}
+def curve(x: Sequence[float], drawn: Array) -> Curve:
+    """drawn: (1 + DRAWS, points)"""
+    return Curve(x, drawn[0], *interval(drawn))
 
 
-def means(one: Measured, weights: Array) -> dict[str, Array]:
-    """Weighted means over samples. weights (draws, samples) -> (draws, n) by metric"""
-    share = weights / np.maximum(weights.sum(axis=1, keepdims=True), 1)
-    return {name: share @ values for name, values in one.values.items()}
-
-
-def draws(samples: int) -> Iterable[Array]:
-    """How often each sample is drawn, in blocks (BLOCK, samples) of the same DRAWS for everything."""
-    rng = np.random.default_rng(SEED)
-    for _ in range(0, DRAWS, BLOCK):
-        yield rng.multinomial(samples, np.full(samples, 1 / samples), size=BLOCK).astype(np.float64)
+def interval(drawn: Array) -> Array:
+    """2.5th and 97.5th percentile of the draws that are numbers. (1 + DRAWS, n) -> (2, n)"""
+    some = drawn[1:]
+    if np.isfinite(some).all():
+        return np.percentile(some, [2.5, 97.5], axis=0)
+    none = ~np.isfinite(some).any(axis=0)
+    ends = np.nanpercentile(np.where(none | np.isfinite(some), np.where(none, 0, some), np.nan), [2.5, 97.5], axis=0)
+    return np.asarray(np.where(none, np.nan, ends))

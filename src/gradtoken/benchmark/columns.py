@@ -1,0 +1,132 @@
+"""The rows of one method as arrays, without a Python object for each."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gradtoken.benchmark.folder import RunFolder
+from gradtoken.benchmark.plan import Variant
+from gradtoken.errors import BadRun
+from gradtoken.models.model import need
+from gradtoken.protocols.protocol import Array
+
+LEFT_OUT = "left out"  # how the reason begins where a protocol does not use a sample that could be used
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """All values of one method and ask. ids: samples that have them. values: by metric, (samples, n)."""
+
+    title: str
+    ask: str
+    ids: tuple[str, ...]
+    values: dict[str, Array]
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """What a run holds of one method: values for each ask, and why other samples have none.
+
+    units: how many files there are, of how many.
+    """
+
+    variant: Variant
+    measured: tuple[Measured, ...]
+    reasons: dict[str, str]
+    units: tuple[int, int]
+
+    @property
+    def counted(self) -> Counter[str]:
+        """How many samples each reason has; one that names the sample is the same reason for all."""
+        return Counter(reason.removeprefix(f"{sample}: ") for sample, reason in self.reasons.items())
+
+    @property
+    def failed(self) -> int:
+        """Samples without values that the protocol did not mean to leave out."""
+        return sum(number for reason, number in self.counted.items() if not reason.startswith(LEFT_OUT))
+
+    @property
+    def ids(self) -> set[str]:
+        """Every sample that was tried."""
+        return {id for one in self.measured for id in one.ids} | set(self.reasons)
+
+
+def tables(folder: RunFolder, variant: Variant) -> Iterator[Any]:
+    """The files of one method, one after the other, that are whole and of this run."""
+    parquet = need("pyarrow.parquet", "benchmark")
+    mark = folder.manifest["fingerprint"].encode()
+    for unit in folder.units:
+        path = folder.path(variant, unit)
+        try:
+            with parquet.ParquetFile(path) as file:
+                if (file.schema_arrow.metadata or {}).get(b"fingerprint") == mark:
+                    yield file.read()
+        except (OSError, ValueError):  # absent or damaged: a run that goes on makes it again
+            continue
+
+
+def column_of(folder: RunFolder, variant: Variant) -> Column:
+    """Everything that a run holds of one method."""
+    pa = need("pyarrow", "benchmark")
+    found = list(tables(folder, variant))
+    units = (len(found), len(folder.units))
+    if not found:
+        return Column(variant, (), {}, units)
+    table = pa.concat_tables(found).unify_dictionaries().combine_chunks()
+    words = {name: Words.of(table, name) for name in ("ask", "metric", "reason")}
+    empty = words["reason"].number("")
+    good = words["reason"].codes == empty
+    bad = np.flatnonzero(~good)
+    reasons = dict(zip(table.column("sample").take(bad).to_pylist(), words["reason"].at(bad), strict=True))
+    asks = (ask for ask in words["ask"].words if (good & (words["ask"].codes == words["ask"].number(ask))).any())
+    measured = tuple(of_ask(variant.title, ask, table, words) for ask in asks)
+    return Column(variant, tuple(one for one in measured if one.ids), reasons, units)
+
+
+@dataclass(frozen=True, eq=False)
+class Words:
+    """A column of few different words, as numbers of them."""
+
+    words: list[str]
+    codes: np.ndarray[Any, np.dtype[np.int64]]
+
+    @classmethod
+    def of(cls, table: Any, name: str) -> "Words":
+        """A column of a table in one piece."""
+        (chunk,) = table.column(name).chunks
+        return cls(chunk.dictionary.to_pylist(), chunk.indices.to_numpy(zero_copy_only=False))
+
+    def number(self, word: str) -> int:
+        """-1 for one that does not occur."""
+        return self.words.index(word) if word in self.words else -1
+
+    def at(self, places: Any) -> list[str]:
+        """The words at some places."""
+        return [self.words[code] for code in self.codes[places]]
+
+
+def of_ask(title: str, ask: str, table: Any, words: dict[str, Words]) -> Measured:
+    """The values of one ask, samples in the order of their names."""
+    mine = (words["ask"].codes == words["ask"].number(ask)) & (words["reason"].codes == words["reason"].number(""))
+    values, known = dict[str, Array](), None
+    for code in np.unique(words["metric"].codes[mine]):
+        places = np.flatnonzero(mine & (words["metric"].codes == code))
+        ids = np.array(table.column("sample").take(places).to_pylist())
+        order = np.argsort(ids, kind="stable")
+        ids, name = ids[order], words["metric"].words[code]
+        if known is not None and not np.array_equal(known, ids):
+            raise BadRun(f"{title}: {name!r} is of other samples than the metrics before it; make the run again")
+        known, values[name] = ids, block(table.column("values").take(places), f"{title}: {name!r}")[order]
+    return Measured(title, ask, () if known is None else tuple(known.tolist()), values)
+
+
+def block(lists: Any, name: str) -> Array:
+    """Lists of one length as (samples, n)."""
+    lists = lists.combine_chunks()
+    lengths = np.unique(lists.value_lengths())
+    if len(lengths) != 1:
+        raise BadRun(f"{name} has {lengths.tolist()} values, another number for other samples; make the run again")
+    return np.asarray(lists.flatten().to_numpy(zero_copy_only=False), dtype=np.float64).reshape(-1, lengths[0])

@@ -1,0 +1,117 @@
+"""The pictures on which a method did worst and best, with its maps, made again."""
+
+import io
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from gradtoken.attribution import to_maps
+from gradtoken.benchmark.columns import Measured, column_of
+from gradtoken.benchmark.plan import Plan, Variant
+from gradtoken.benchmark.report import Report
+from gradtoken.benchmark.summary import BASELINE
+from gradtoken.benchmark.texts import percent
+from gradtoken.benchmark.work import batch_of, prepared
+from gradtoken.draw.overlay import overlay, resized
+from gradtoken.errors import BadRun
+from gradtoken.methods import METHODS
+from gradtoken.protocols.protocol import Array, Protocol, View, column
+
+SIDE, QUALITY = 176, 80  # pixels of the longest side, and of the JPEG
+EACH, CLASSES = 3, 4  # pictures at either end, and maps of one picture
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One map over its picture. uri: of a small JPEG."""
+
+    heading: str
+    caption: str
+    uri: str
+
+
+def shown(report: Report, plan: Plan, titles: Sequence[str] = ()) -> Iterator[Shown]:
+    """Maps of the worst and the best samples of some methods; none named: the baseline, the best and the last.
+
+    plan: of the same run, with its data and its model.
+    """
+    if plan.manifest()["fingerprint"] != report.folder.manifest["fingerprint"]:
+        raise BadRun(f"{report.folder.root} was run with other data, another model or other settings than those given")
+    variants = {variant.title: variant for variant in report.folder.variants}
+    for title in titles or chosen(report):
+        for one in column_of(report.folder, variants[title]).measured:
+            yield from extremes(one, variants[title], plan)
+
+
+def chosen(report: Report) -> list[str]:
+    """The baseline, the best and the last that has numbers."""
+    ranked = [line.title for line in report.lines if line.numbers]
+    base = [title for title in ranked if title == BASELINE]
+    return list(dict.fromkeys([*base[:1], *ranked[:1], *ranked[-1:]]))
+
+
+def extremes(one: Measured, variant: Variant, plan: Plan) -> Iterator[Shown]:
+    """The lowest and highest samples by the protocol's first number, each taken by itself."""
+    number = plan.protocol.numbers[0]
+    values = each(one, plan.protocol)
+    order = [i for i in np.argsort(values, kind="stable") if np.isfinite(values[i])]
+    worst = order[:EACH] if number.better != "lower" else order[::-1][:EACH]
+    best = [i for i in (order[::-1] if number.better != "lower" else order) if i not in worst][:EACH]
+    places = {name: i for i, name in enumerate(plan.data.ids)}
+    for end, some in (("worst", worst), ("best", best)):
+        heading = f"{variant.title}, {one.ask} class: {end} by {number.name}"
+        for i in some:
+            for caption, picture in maps_of(places[one.ids[i]], one.ask, variant, plan):
+                yield Shown(heading, f"{one.ids[i]}, {caption}: {percent(float(values[i]))}", uri(picture))
+
+
+def each(one: Measured, protocol: Protocol) -> Array:
+    """The protocol's first number of each sample. (samples,)"""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(protocol.conclude(one.values)[protocol.numbers[0].name])
+
+
+def maps_of(number: int, ask: str, variant: Variant, plan: Plan) -> Iterator[tuple[str, Image.Image]]:
+    """What is explained, and its map over what the model saw."""
+    ready, _ = prepared(plan, range(number, number + 1))
+    if not ready:
+        return
+    batch = batch_of(plan, ready)
+    maps = to_maps(batch.probe, METHODS[variant.method].bind(dict(variant.options))(batch.probe))[0]
+    picture = seen(batch.views[0], plan)
+    for k in columns(ask, batch.targets[0]):
+        yield (
+            name_of(batch.targets[0][k], plan),
+            resized(overlay(picture, maps[k].float().cpu().numpy()), (0, 0, 1, 1), SIDE)[0],
+        )
+
+
+def columns(ask: str, targets: tuple[int, ...]) -> list[int]:
+    """Which of the targets an ask means."""
+    if ask in ("predicted", "label"):
+        return [column("label" if ask == "label" else "predicted", targets)]
+    return list(range(min(len(targets), CLASSES)))
+
+
+def name_of(target: int, plan: Plan) -> str:
+    """The class in words."""
+    labels = plan.model.labels
+    return labels[target] if labels is not None else f"class {target}"
+
+
+def seen(view: View, plan: Plan) -> Image.Image:
+    """The picture at the model's size, as it was before it was normalised."""
+    how, pixels = plan.model.preprocess, view.pixels.float().cpu()
+    std, mean = (pixels.new_tensor(values)[:, None, None] for values in (how.std, how.mean))
+    values = ((pixels * std + mean).clamp(0, 1) * 255).round().byte()
+    return Image.fromarray(values.permute(1, 2, 0).numpy())
+
+
+def uri(picture: Image.Image) -> str:
+    """The picture inside a page."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=QUALITY)
+    return "data:image/jpeg;base64," + b64encode(buffer.getvalue()).decode()

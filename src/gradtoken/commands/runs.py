@@ -1,0 +1,163 @@
+"""The shell's commands on runs that were made: `gradtoken benchmark report`, `status`, `merge`, `reproduce`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gradtoken.commands.benchmark import (
+    Batch,
+    Kind,
+    Limit,
+    Threads,
+    app,
+    carried_out,
+    leave,
+    limit_threads,
+    show,
+    write,
+)
+from gradtoken.commands.shared import PARTLY, Device, Weights, complain, friendly, loaded_model, say
+
+if TYPE_CHECKING:
+    from gradtoken.benchmark.report import Report
+
+Folder = Annotated[Path, typer.Argument(help="The run's folder.")]
+Again = Annotated[Path | None, typer.Option("--data", help="The run's data set, to show pictures with their maps.")]
+
+
+@app.command()
+def report(  # noqa: PLR0913
+    folder: Folder,
+    html: Annotated[Path | None, typer.Option(help="A web page in one file.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="One line for each number.")] = None,
+    md: Annotated[Path | None, typer.Option(help="Markdown.")] = None,
+    data: Again = None,
+    kind: Kind = None,
+    model: Annotated[str, typer.Option("--model", "-m", help="The run's model, for the pictures.")] = "bundled",
+    weights: Weights = None,
+    limit: Limit = None,
+    method: Annotated[list[str] | None, typer.Option("--method", help="Whose pictures; repeatable.")] = None,
+    device: Device = None,
+    threads: Threads = None,
+) -> None:
+    """Print a run's numbers, or write them; with its data and model again, also its worst and best pictures."""
+    from gradtoken.benchmark.report import Report
+    from gradtoken.files import check_place
+
+    with friendly():
+        forms = {suffix: path for suffix, path in ((".html", html), (".csv", csv), (".md", md)) if path}
+        for path in forms.values():
+            check_place(path.expanduser())
+        found = Report.of(folder)
+        pictures: list[Any] = []
+        if data is not None and html:
+            limit_threads(threads)
+            pictures = again(found, (data, kind, limit), (model, weights, device), method or [])
+        write(found, forms, pictures)
+        for path in forms.values():
+            say(f"{found.protocol.name} -> {path}")
+        if not forms:
+            show(found)
+        leave(found)
+
+
+def again(
+    found: "Report",
+    data: tuple[Path, str | None, int | None],
+    model: tuple[str, Path | None, str | None],
+    titles: list[str],
+) -> list[Any]:
+    """Pictures with their maps. data: place, kind, limit. model: name, weights, device."""
+    from dataclasses import replace
+
+    from gradtoken.benchmark.pictures import shown
+    from gradtoken.benchmark.plan import planned
+    from gradtoken.benchmark.request import first
+    from gradtoken.data.opening import open_data
+
+    place, kind, limit = data
+    name, weights, device = model
+    samples, loaded = first(open_data(place, kind), limit), loaded_model(name, weights, None, device)
+    plan = planned(found.protocol, samples, loaded, ["gradtoken"])
+    return list(shown(found, replace(plan, unit=found.settings["unit"]), titles))
+
+
+@app.command()
+def status(folder: Folder) -> None:
+    """Say how far a run is."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from gradtoken.benchmark.folder import RunFolder
+    from gradtoken.benchmark.inventory import done
+    from gradtoken.commands.shared import out
+
+    with friendly():
+        run = RunFolder.open(folder)
+        settings = run.manifest["settings"]
+        say(f"{settings['protocol']['name']} (version {settings['protocol']['version']})", "bold")
+        say(f"{settings['data']['name']}, {settings['data']['samples']} samples; {settings['model']['name']}")
+        table = Table("method", f"units of {settings['unit']} samples", box=None)
+        counts = done(run)
+        for title, (some, units) in counts.items():
+            table.add_row(Text(title), f"{some} of {units}")
+        out.print(table)
+        late = sum(some < units for some, units in counts.values())
+        say(f"{late} of {len(counts)} methods are not finished" if late or not counts else "finished")
+
+
+@app.command()
+def merge(
+    folder: Folder,
+    output: Annotated[Path, typer.Option("--out", "-o", help="FILE.parquet")],
+) -> None:
+    """Write all rows of a run as one file, with a column for the method."""
+    from gradtoken.benchmark.folder import RunFolder
+    from gradtoken.benchmark.inventory import merge as merged
+    from gradtoken.files import check_place
+
+    with friendly():
+        run = RunFolder.open(folder)
+        check_place(output.expanduser())
+        rows, missing = merged(run, output.expanduser())
+        say(f"{run.manifest['settings']['protocol']['name']}: {rows} rows -> {output}")
+    if missing:
+        complain(f"{missing} units are missing; go on with the run")
+        raise typer.Exit(PARTLY)
+
+
+@app.command()
+def reproduce(  # noqa: PLR0913
+    table: Annotated[list[str] | None, typer.Option(help="1, 2, 3 or 4; repeatable.")] = None,
+    figure: Annotated[list[str] | None, typer.Option(help="6 or 11; repeatable.")] = None,
+    run: Annotated[list[Path] | None, typer.Option(help="Folder of a run to put beside; repeatable.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Or a data set to run it on.")] = None,
+    kind: Kind = None,
+    model: Annotated[str, typer.Option("--model", "-m", help="The model to run.")] = "bundled",
+    weights: Weights = None,
+    output: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for new runs.")] = None,
+    limit: Limit = None,
+    batch: Batch = 8,
+    threads: Threads = None,
+    device: Device = None,
+) -> None:
+    """Print the paper's numbers beside those of runs, each with the protocol that made it."""
+    from gradtoken.benchmark.report import Report
+    from gradtoken.benchmark.reproduce import beside, exhibits, requests
+
+    with friendly():
+        wanted, folders = exhibits(table or [], figure or []), list(run or [])
+        for request in requests(wanted, data, kind, limit, batch) if data else ():
+            place = output / request.protocol.replace("/", "-") if output else None
+            folder = carried_out(request, (model, weights, device), place, threads).root
+            folders += [folder] if folder not in folders else []
+        reports = [Report.of(folder) for folder in folders]
+        for exhibit in wanted:
+            say_lines(beside(exhibit, reports))
+
+
+def say_lines(text: str) -> None:
+    """Markdown as it is."""
+    for line in text.split("\n"):
+        say(line)

@@ -1,0 +1,54 @@
+"""What all commands of the shell share."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from gradtoken.draw.words import printable
+from gradtoken.errors import GradTokenError
+
+out, err = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
+FAILED, PARTLY = 1, 3  # exit codes: nothing was done; some of several pictures failed (2 is wrong usage)
+
+ModelName = Annotated[str, typer.Option("--model", "-m", help="A name, see `gradtoken models`, or a folder.")]
+Weights = Annotated[Path | None, typer.Option(help="Weights file for the architecture named by --model timm:NAME.")]
+Labels = Annotated[Path | None, typer.Option(help="File of class names: one a line, or JSON.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="NAME=VALUE: an option of the method; METHOD.NAME=VALUE, of one.")
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps ...")]
+
+
+@contextmanager
+def friendly() -> Iterator[None]:
+    """Errors of ours as one line and an exit code."""
+    try:
+        yield
+    except GradTokenError as error:
+        err.print(f"[bold red]{type(error).__name__}[/]: ", end="")
+        err.print(printable(str(error)), markup=False, highlight=False)
+        raise typer.Exit(FAILED) from None
+
+
+def loaded_model(name: str, weights: Path | None, labels: Path | None, device: str | None) -> Any:
+    """The model; what should be known of it is said on stderr."""
+    from gradtoken.models.load import load
+
+    loaded = load(name, weights=weights, labels=labels, device=device)
+    if loaded.note:
+        err.print(f"model {loaded.name}: {loaded.note}", style="dim", highlight=False)
+    return loaded
+
+
+def say(text: str, style: str = "") -> None:
+    """One line on stdout, whatever signs it holds."""
+    out.print(printable(text), style=style, markup=False, highlight=False)
+
+
+def complain(text: str, style: str = "yellow") -> None:
+    """One line on stderr."""
+    err.print(printable(text), style=style, markup=False, highlight=False)
