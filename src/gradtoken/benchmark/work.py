@@ -1,7 +1,7 @@
 """One unit of a run: its samples through the model once, and all its methods on the same recording."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import torch
@@ -104,13 +104,11 @@ def batch_of(plan: Plan, ready: Sequence[Ready]) -> Batch:
 
 def rows_of(plan: Plan, batch: Batch, variant: Variant) -> list[Row]:
     """What one method gets; where it fails on a batch, the samples are tried one by one."""
-    entry = METHODS[variant.method]
+    targets = [list(one) for one in batch.targets]
     try:
-        R = entry.bind(variant.options)(batch.probe)
-        check_maps(R, variant.method, allow_blank=True)
-        maps = to_maps(batch.probe, R)
-        asks = plan.protocol.asks_of(entry.class_aware)
-        measures = plan.protocol.measure(batch, maps, asks)
+        asks = plan.protocol.asks_of(METHODS[variant.method].class_aware)
+        known = replace(batch, again=lambda net, pixels: maps_of(variant, Probe(net, pixels, targets)))
+        measures = plan.protocol.measure(known, maps_of(variant, batch.probe), asks)
     except GradTokenError as error:
         if len(batch.views) == 1:
             return [refused(batch.views[0].id, error)]
@@ -122,6 +120,13 @@ def rows_of(plan: Plan, batch: Batch, variant: Variant) -> list[Row]:
         for name, values in found.items()
         for i, view in enumerate(batch.views)
     ]
+
+
+def maps_of(variant: Variant, probe: Probe) -> Tensor:
+    """What a method says of a probe; a map may be zero everywhere. (B, K, h, w)"""
+    R = METHODS[variant.method].bind(variant.options)(probe)
+    check_maps(R, variant.method, allow_blank=True)
+    return to_maps(probe, R)
 
 
 def taken_apart(batch: Batch) -> list[Ready]:

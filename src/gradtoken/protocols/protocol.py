@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradtoken.data.sample import DataSet, Sample
 from gradtoken.errors import BadSample
@@ -40,12 +40,18 @@ class View:
     truth: Any = None
 
 
+def nobody(net: nn.Module, pixels: Tensor) -> Tensor:
+    """What makes maps before there is a method."""
+    raise NotImplementedError("maps of other networks and pictures are made while a method is measured")
+
+
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Samples with equally many targets, and one probe of them that all methods share.
 
     targets: distinct classes of each sample. logits: of the untouched pictures, (B, classes). predict: logits of any
-    pictures (n, C, H, W), best `chunk` at a time. black: what a black pixel is after normalisation, (C,).
+    pictures (n, C, H, W), best `chunk` at a time. black: what a black pixel is after normalisation, (C,). again: maps
+    (B, K, h, w) of the same targets by the method that is measured, from a network and pictures (B, C, H, W).
     """
 
     views: Sequence[View]
@@ -55,6 +61,7 @@ class Batch:
     predict: Callable[[Tensor], Tensor]
     chunk: int
     black: Tensor
+    again: Callable[[nn.Module, Tensor], Tensor] = nobody
 
     @property
     def pixels(self) -> Tensor:
