@@ -1,16 +1,18 @@
 """Perturbation protocols written out naively: float64, one picture, step and pixel at a time.
 
-Sources: perturbation test of Chefer et al. (arXiv:2012.09838), its area as in arXiv:2304.04824's script; ABPC of AGCAM
-(arXiv:2402.04563); deletion and insertion of RISE (arXiv:1806.07421), and in the fewer steps of arXiv:2112.01026's code.
+Sources: perturbation test of Chefer et al. (arXiv:2012.09838), with the area over eleven points; ABPC of AGCAM
+(arXiv:2402.04563); deletion and insertion of RISE (arXiv:1806.07421), which transition attention maps
+(https://openreview.net/forum?id=TT-cf6QSDaQ) measure in fewer steps.
 
 Letters: x a picture (3, H, W), R a map (H, W), P pixels H W, c a class. Equal pixels are taken in reading order.
 """
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 
 
@@ -25,9 +27,20 @@ def squashed(picture, size, mean, std):
 
 
 def enlarged(R, size):
-    """A map of patches at the size of the picture, bilinear, pixel centres kept."""
-    whole = F.interpolate(torch.as_tensor(R)[None, None], size=size, mode="bilinear", align_corners=False)
-    return whole[0, 0].numpy()
+    """A map of patches at the size of the picture: bilinear between patch centres, edges repeated. Exact fractions."""
+    (H, W), (h, w) = size, R.shape
+    values = [[Fraction(float(value)) for value in row] for row in R]
+    out = np.empty(size, dtype=object)
+    for i in range(H):
+        for j in range(W):
+            y = max(Fraction(2 * i + 1, 2) * h / H - Fraction(1, 2), 0)
+            x = max(Fraction(2 * j + 1, 2) * w / W - Fraction(1, 2), 0)
+            a, b = int(y), int(x)
+            c, d = min(a + 1, h - 1), min(b + 1, w - 1)
+            above = values[a][b] + (x - b) * (values[a][d] - values[a][b])
+            below = values[c][b] + (x - b) * (values[c][d] - values[c][b])
+            out[i, j] = above + (y - a) * (below - above)
+    return out
 
 
 def order(R, least_first=False):
@@ -110,13 +123,6 @@ def abpc(net, pictures, maps, labels):
 # ------------------------------------------------------------------------------------------ arXiv:1806.07421
 
 
-def gaussian(size=11, sigma=5.0):
-    """exp(-(i^2 + j^2) / (2 sigma^2)) / sum, (size, size)."""
-    r = size // 2
-    K = np.array([[np.exp(-(i * i + j * j) / (2 * sigma**2)) for j in range(-r, r + 1)] for i in range(-r, r + 1)])
-    return K / K.sum()
-
-
 def rise_kernel(size=11, sigma=5.0):
     """A point of light blurred by SciPy, whose borders reflect: RISE's kernel, flatter than the Gaussian."""
     from scipy.ndimage import gaussian_filter
@@ -137,10 +143,9 @@ def blurred(x, K):
     return out
 
 
-def causal_curve(net, start, finish, R, c, step):
-    """p_c while `step` pixels more of `finish`, the most relevant first, come into `start`, until all have."""
-    places, count = order(R), -(-R.size // step)
-    return [probability(net, pasted(start, finish, places[: step * k]), c) for k in range(count + 1)]
+def causal_curve(net, start, finish, places, counts, c):
+    """p_c with the first pixels of `finish` in `start`, for each count of them."""
+    return [probability(net, pasted(start, finish, places[:count]), c) for count in counts]
 
 
 def area(curve):
@@ -148,11 +153,13 @@ def area(curve):
     return (sum(curve) - curve[0] / 2 - curve[-1] / 2) / (len(curve) - 1)
 
 
-def deletion(net, x, R, c, step):
-    """Area while pixels become 0 after normalisation."""
-    return area(causal_curve(net, x, np.zeros(x.shape), R, c, step))
+def deletion(net, x, R, c, steps):
+    """Area while P / steps pixels more become 0 after normalisation, the most relevant first; whole parts are taken."""
+    gone = [R.size * k // steps for k in range(steps + 1)]
+    return area(causal_curve(net, x, np.zeros(x.shape), order(R), gone, c))
 
 
-def insertion(net, x, R, c, step, K):
-    """Area while pixels return to the picture blurred by K, or to an empty one where K is None."""
-    return area(causal_curve(net, np.zeros(x.shape) if K is None else blurred(x, K), x, R, c, step))
+def insertion(net, x, R, c, steps, K):
+    """Area while they return to the picture blurred by K; the counts of those still missing are rounded down."""
+    back = [R.size - R.size * k // steps for k in range(steps, -1, -1)]
+    return area(causal_curve(net, blurred(x, K), x, order(R), back, c))

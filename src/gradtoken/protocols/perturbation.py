@@ -1,5 +1,6 @@
 """How the model's answer changes while pixels are erased in the order of a map."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -46,6 +47,12 @@ class Course:
     fill: Literal["black", "grey", "blur"] = "black"
     backwards: bool = False
 
+    def order(self, R: Tensor) -> Tensor:
+        """When each pixel goes. Of equal pixels the first goes first; in insertion the first comes first."""
+        if self.backwards:
+            return R[0].numel() - 1 - ranks(R, not self.most_first)
+        return ranks(R, self.most_first)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Perturbation(Protocol):
@@ -78,18 +85,25 @@ class Perturbation(Protocol):
 
     def measure(self, batch: Batch, maps: Tensor, asks: Sequence[Ask]) -> dict[Ask, dict[str, Tensor]]:
         columns = {ask: column(ask, batch.targets[0]) for ask in asks}
-        H, W = batch.pixels.shape[2:]
         kept = dict.fromkeys(columns.values())
-        found = {k: self.curves_of(batch, enlarge(maps[:, k], (H, W), self.enlarging), k) for k in kept}
+        found = {k: self.curves_of(batch, self.enlarged(maps[:, k], batch), k) for k in kept}
         return {ask: found[k] for ask, k in columns.items()}
+
+    def enlarged(self, R: Tensor, batch: Batch) -> Tensor:
+        """Maps at the size of the pictures, (B, H, W). Enlarged in double precision and then rounded to single.
+
+        Pixels that are equal but for rounding, as beyond the outer patch centres, are then equal, and in reading order.
+        """
+        H, W = batch.pixels.shape[2:]
+        return enlarge(R.double(), (H, W), self.enlarging).float()
 
     def curves_of(self, batch: Batch, R: Tensor, k: int) -> dict[str, Tensor]:
         """Scores along each course, (B, steps), and of the untouched pictures, (B, 1). R (B, H, W)"""
         scored = self.explained(batch, k)
         found = {"untouched": self.scores(batch.logits, scored)[:, None]}
-        counts = torch.tensor([int(R[0].numel() * share) for share in self.shares], device=R.device)
+        counts = torch.tensor([pixels_in(share, R[0].numel()) for share in self.shares], device=R.device)
         for course in self.courses:
-            order = ranks(R, course.most_first)
+            order = course.order(R)
             fill = substrate(course.fill, batch)
             logits = torch.cat(
                 [
@@ -133,6 +147,11 @@ class Perturbation(Protocol):
             c.name: ([1 - s for s in self.shares], means[c.name]) if c.backwards else (self.shares, means[c.name])
             for c in self.courses
         }
+
+
+def pixels_in(share: float, pixels: int) -> int:
+    """The whole part of share * pixels; 17 / 28 of 224 x 224 is whole, and a pixel less in floating point."""
+    return math.floor(pixels * share + 1e-6)
 
 
 def substrate(fill: str, batch: Batch) -> Tensor:
