@@ -159,3 +159,40 @@ def multiclass(maps, classes, truths, count, levels):
             {"mIoU, best threshold": miou, "pixel accuracy, best threshold": accuracy, "best threshold": level}
         )
     return max(found, key=lambda one: one["mIoU, best threshold"])
+
+
+# ------------------------------------------------------------------------------------------ sanity
+
+
+def alike(a, b, similarity=m.spearman):
+    """0 where one map is the same everywhere and the other is not; NaN where both are."""
+    constant = [R.min() == R.max() for R in (a, b)]
+    return NAN if all(constant) else 0.0 if any(constant) else similarity(a, b)
+
+
+def class_sensitivity(net, x, method, cls=None):
+    """Maps of a class, the predicted one by default, and of the strongest other one."""
+    order = list(np.argsort(-logits(net, x), kind="stable"))
+    cls = order[0] if cls is None else cls
+    other = next(c for c in order if c != cls)
+    a, b = (map_of(net, x, c, method, enlarged=False) for c in (cls, other))
+    return {"1 - spearman": 1 - alike(a, b), "1 - pearson": 1 - alike(a, b, m.pearson)}
+
+
+def randomisation(net, others, x, method):
+    """Maps of the network's predicted class, by the network and by random ones, the last of them random throughout."""
+    cls = logits(net, x).argmax()
+    R, *near = (map_of(one, x, cls, method, enlarged=False) for one in (net, *others))
+    signed = [alike(R, N) for N in near]
+    return {
+        "similarity": signed[-1],
+        "absolute similarity": alike(np.abs(R), np.abs(near[-1])),
+        "mean similarity": sum(signed) / len(signed),
+    }
+
+
+def max_sensitivity(net, x, noise, method):
+    """noise: (draws, C, H, W)"""
+    cls = logits(net, x).argmax()
+    R, *near = (map_of(net, one, cls, method, enlarged=False) for one in (x, *(x + z for z in noise)))
+    return {"max-sensitivity": m.max_sensitivity(R, near)}
