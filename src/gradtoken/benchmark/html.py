@@ -24,7 +24,8 @@ def page(report: Report, pictures: "Sequence[Shown]" = ()) -> str:
     rows = "".join(f"<tr><th>{text(k)}</th><td>{text(v)}</td></tr>" for k, v in facts(report).items() if v)
     told = "".join(f"<p>{text(note).replace('**', '')}</p>" for note in notes(report))
     body = f"<h1>{text(title(report))}</h1><p>{text(protocol.summary)}</p>"
-    body += f'<div class="wide"><table class="numbers">{head(report)}<tbody>{lines(report)}</tbody></table></div>{told}'
+    numbers = f'<table class="numbers">{head(report)}<tbody>{lines(report)}</tbody></table>'
+    body += f'<div class="wide">{numbers}</div><p><small>A click on a title sorts.</small></p>{told}'
     body += section("Curves", curves(report)) + section("Without values", refused(report))
     body += section("Worst and best pictures", gallery(pictures)) + section(
         "How it was made", f'<table class="facts">{rows}</table>'
@@ -85,7 +86,7 @@ Span = tuple[float, float]
 def row(report: Report, i: int, scales: dict[str, Span], apart: dict[str, Span]) -> str:
     """One method and ask."""
     line, refusals = report.lines[i], sum(report.lines[i].reasons.values())
-    key = f'<span class="key" style="background:{plots.colour_of(i, line)}"></span>' if line.curves else ""
+    key = f'<span class="key" style="background:{plots.colour_of(line, report.lines)}"></span>' if line.curves else ""
     found = [f'<th data-v="{text(line.title)}">{key}{text(line.title)}</th>', cell(line.ask), cell(line.samples)]
     for number in report.protocol.numbers:
         found.append(estimate(line.numbers.get(number.name), scales[number.name], top(report, line, number)))
@@ -144,9 +145,9 @@ def spread(found: Sequence[Estimate | None], zero: bool = False) -> Span:
 
 def curves(report: Report) -> str:
     """The drawing, and how to read it."""
-    drawing = plots.svg(report.lines)
+    found = "".join(plots.drawings(report.lines))
     told = "Every method with its 95 % interval; point at a row of the table, or click rows, to see them alone."
-    return f"<p>{told}</p>{drawing}" if drawing else ""
+    return f'<p>{told}</p><div class="panels">{found}</div>' if found else ""
 
 
 def refused(report: Report) -> str:

@@ -16,7 +16,8 @@ from gradtoken.benchmark.summary import BASELINE
 from gradtoken.benchmark.texts import percent
 from gradtoken.benchmark.work import batch_of, prepared
 from gradtoken.draw.overlay import overlay, resized
-from gradtoken.errors import BadRun
+from gradtoken.draw.words import first_name
+from gradtoken.errors import BadRun, UnknownName
 from gradtoken.methods import METHODS
 from gradtoken.protocols.protocol import Array, Protocol, View, column
 
@@ -41,16 +42,18 @@ def shown(report: Report, plan: Plan, titles: Sequence[str] = ()) -> Iterator[Sh
     if plan.manifest()["fingerprint"] != report.folder.manifest["fingerprint"]:
         raise BadRun(f"{report.folder.root} was run with other data, another model or other settings than those given")
     variants = {variant.title: variant for variant in report.folder.variants}
+    measured = [line.title for line in report.lines if line.numbers]
     for title in titles or chosen(report):
-        for one in column_of(report.folder, variants[title]).measured:
-            yield from extremes(one, variants[title], plan)
+        if title not in measured:
+            raise UnknownName.among("method with numbers in this run", title, measured)
+        yield from extremes(column_of(report.folder, variants[title]).measured[0], variants[title], plan)
 
 
 def chosen(report: Report) -> list[str]:
-    """The baseline, the best and the last that has numbers."""
-    ranked = [line.title for line in report.lines if line.numbers]
+    """The baseline, the best and the last that has numbers, for the class that is explained first."""
+    ranked = [line.title for line in report.lines if line.numbers and line.ask == report.lines[0].ask]
     base = [title for title in ranked if title == BASELINE]
-    return list(dict.fromkeys([*base[:1], *ranked[:1], *ranked[-1:]]))
+    return list(dict.fromkeys([*base, *ranked[:1], *ranked[-1:]]))
 
 
 def extremes(one: Measured, variant: Variant, plan: Plan) -> Iterator[Shown]:
@@ -61,11 +64,11 @@ def extremes(one: Measured, variant: Variant, plan: Plan) -> Iterator[Shown]:
     worst = order[:EACH] if number.better != "lower" else order[::-1][:EACH]
     best = [i for i in (order[::-1] if number.better != "lower" else order) if i not in worst][:EACH]
     places = {name: i for i, name in enumerate(plan.data.ids)}
+    heading = f"{variant.title}: worst and best by {number.name}"
     for end, some in (("worst", worst), ("best", best)):
-        heading = f"{variant.title}, {one.ask} class: {end} by {number.name}"
         for i in some:
             for caption, picture in maps_of(places[one.ids[i]], one.ask, variant, plan):
-                yield Shown(heading, f"{one.ids[i]}, {caption}: {percent(float(values[i]))}", uri(picture))
+                yield Shown(heading, f"{end}, {percent(float(values[i]))}: {caption} ({one.ids[i]})", uri(picture))
 
 
 def each(one: Measured, protocol: Protocol) -> Array:
@@ -99,7 +102,7 @@ def columns(ask: str, targets: tuple[int, ...]) -> list[int]:
 def name_of(target: int, plan: Plan) -> str:
     """The class in words."""
     labels = plan.model.labels
-    return labels[target] if labels is not None else f"class {target}"
+    return first_name(labels[target]) if labels is not None else f"class {target}"
 
 
 def seen(view: View, plan: Plan) -> Image.Image:

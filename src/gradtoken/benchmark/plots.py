@@ -1,4 +1,4 @@
-"""The curves of a report as one SVG: a panel for each curve and explained class, a line and a band for each method."""
+"""The curves of a report: a drawing for each curve and explained class, with a line and a band for each method."""
 
 import io
 import re
@@ -12,22 +12,22 @@ WIDE, HIGH = 4.2, 3.1  # inches of a panel
 MOST = 60  # points of a curve that are drawn
 
 
-def svg(lines: Sequence[Line]) -> str:
-    """Curves with their intervals; those of line i are the groups whose id ends in `-i`. "" where there are none."""
+def drawings(lines: Sequence[Line]) -> list[str]:
+    """An SVG for each curve and class; what is of line i are the groups whose id ends in `-i`."""
+    panels = [(ask, name) for ask in asks(lines) for name in names(lines, ask)]
+    return [svg(lines, number, *panel) for number, panel in enumerate(panels)]
+
+
+def svg(lines: Sequence[Line], number: int, ask: str, name: str) -> str:
+    """One panel."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    panels = [(ask, name) for ask in asks(lines) for name in names(lines, ask)]
-    if not panels:
-        return ""
-    look: dict[str, Any] = {"svg.fonttype": "none", "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK}
-    look |= {"xtick.color": INK, "ytick.color": INK, "font.size": 9, "font.family": "sans-serif", "path.simplify": True}
-    columns = min(2, len(panels))
+    look: dict[str, Any] = {"svg.fonttype": "none", "svg.hashsalt": f"panel {number}", "font.size": 9}
+    look |= dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK)
     with rc_context(look):
-        sheet = Figure(figsize=(WIDE * columns, HIGH * -(-len(panels) // columns)), layout="constrained")
-        for number, (ask, name) in enumerate(panels):
-            ax = sheet.add_subplot(-(-len(panels) // columns), columns, number + 1)
-            draw(ax, number, lines, ask, name)
+        sheet = Figure(figsize=(WIDE, HIGH), layout="constrained")
+        draw(sheet.add_subplot(), number, lines, ask, name)
         buffer = io.BytesIO()
         sheet.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return inline(buffer.getvalue().decode())
@@ -46,12 +46,12 @@ def draw(ax: Any, panel: int, lines: Sequence[Line], ask: str, name: str) -> Non
     for i, line in enumerate(lines):
         if line.ask != ask or name not in line.curves:
             continue
-        one, colour = line.curves[name], colour_of(i, line)
+        one, colour = line.curves[name], colour_of(line, lines)
         step = -(-len(one.x) // MOST)
         some = slice(None, None, step)
         order = 3 if line.title == BASELINE else 2
         band = ax.fill_between(one.x[some], 100 * one.low[some], 100 * one.high[some], color=colour, lw=0, zorder=order)
-        band.set_gid(f"band-{panel}-{i}")
+        band.set_gid(f"{'base' if line.title == BASELINE else 'band'}-{panel}-{i}")
         (drawn,) = ax.plot(one.x[some], 100 * one.y[some], color=colour, lw=1.2, zorder=order)
         drawn.set_gid(f"line-{panel}-{i}")
     ax.set_title(f"{name}, {ask} class" if ask else name, fontsize=10)
@@ -61,12 +61,13 @@ def draw(ax: Any, panel: int, lines: Sequence[Line], ask: str, name: str) -> Non
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def colour_of(number: int, line: Line) -> Any:
-    """Red for the baseline; twenty colours for the others, over and over."""
+def colour_of(line: Line, lines: Sequence[Line]) -> Any:
+    """Red for the baseline; twenty colours for the other methods, over and over."""
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
-    return "#e8262c" if line.title == BASELINE else to_hex(colormaps["tab20"](number % 20))
+    titles = sorted({one.title for one in lines})
+    return "#e8262c" if line.title == BASELINE else to_hex(colormaps["tab20"](titles.index(line.title) % 20))
 
 
 def inline(text: str) -> str:
