@@ -13,8 +13,8 @@ from .erasing import probability
 
 
 def edges(length, n):
-    """Where n cells of a side begin, and where the last ends."""
-    return [round(i * length / n) for i in range(n + 1)]
+    """How many pixels have their centre before the edge i / n of a side, for i = 0 ... n."""
+    return [sum((2 * j + 1) * n < 2 * i * length for j in range(length)) for i in range(n + 1)]
 
 
 def cells(size, n):
@@ -39,7 +39,10 @@ def is_used(net, x, label):
 
 def shares(R, size, n):
     """The share of positive relevance in each cell; 0 where there is none."""
-    found = [sum(max(R[i, j], 0.0) for i in range(t, b) for j in range(w, e)) for t, w, b, e in cells(size, n)]
+    found = [
+        float(sum(max(R[i, j], 0) for i in range(top, bottom) for j in range(left, right)))
+        for top, left, bottom, right in cells(size, n)
+    ]
     return [one / sum(found) if sum(found) > 0 else 0.0 for one in found]
 
 

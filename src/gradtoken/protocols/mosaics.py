@@ -1,5 +1,6 @@
 """Mosaics of pictures of different classes: does the map of each class lie in the cell that shows it?"""
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from gradtoken.data.sample import Boxes, DataSet, Sample
-from gradtoken.errors import BadData, BadSample
+from gradtoken.errors import BadData, GradTokenError
 from gradtoken.metrics.maps import enlarge, has_positive
 from gradtoken.metrics.mosaic import cell_hit, cell_share
 from gradtoken.models.model import Model
@@ -19,7 +20,7 @@ from gradtoken.state import untouched
 from gradtoken.targets import logits_of
 
 CHUNK = 64  # pictures in one forward pass of the selection
-Outcome = tuple[int, int | BadSample]  # number of a sample, and its class or why it cannot be used
+Outcome = tuple[int, int | GradTokenError]  # number of a sample, and its class or why it cannot be used
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +41,9 @@ class GridPointing(Protocol):
         """Mosaics of the pictures that the model is sure of; samples that cannot be used stay, and say why."""
         found = list(answered(data, model, self))
         sure = [(number, label) for number, label in found if isinstance(label, int)]
-        broken = [(number, error) for number, error in found if isinstance(error, BadSample)]
-        groups = [
-            group
-            for turn in range(self.rounds)
-            for group in grouped(sure, self.rows * self.columns, self.seed + turn)
-        ]
+        broken = [(number, error) for number, error in found if isinstance(error, GradTokenError)]
+        turns = (grouped(sure, self.rows * self.columns, self.seed + turn) for turn in range(self.rounds))
+        groups = list(dict.fromkeys(tuple(group) for groups in turns for group in groups))
         if not groups:
             raise BadData(
                 f"{data.name}: of {len(data)} pictures the model is sure of {len(sure)}; a mosaic needs "
@@ -68,7 +66,7 @@ class GridPointing(Protocol):
         canvas = Image.new("RGB", (width, height))
         for cell, box in zip(cells, self.boxes, strict=True):
             assert isinstance(cell.input, Image.Image)
-            x0, y0, x1, y1 = (round(edge * side) for edge, side in zip(box, (width, height) * 2, strict=True))
+            x0, y0, x1, y1 = (pixels_before(*pair) for pair in zip(box, (width, height) * 2, strict=True))
             canvas.paste(cell.input.resize((x1 - x0, y1 - y0), FILTERS[self.interpolation]), (x0, y0))
         return Sample(name, canvas, tuple(cell.labels[0] for cell in cells), Boxes(self.boxes))
 
@@ -101,6 +99,11 @@ class GridPointing(Protocol):
         return {number.name: means[name][..., 0] for number, name in zip(self.numbers, names, strict=True)}
 
 
+def pixels_before(edge: float, side: int) -> int:
+    """How many pixels have their centre before an edge, as where relevance is counted: x + 1/2 < edge."""
+    return math.ceil(edge * side - 0.5)
+
+
 def answered(data: DataSet, model: Model, protocol: GridPointing) -> Iterator[Outcome]:
     """The samples whose label the model predicts and is sure of, and those that cannot be used."""
     for start in range(0, len(data), CHUNK):
@@ -108,7 +111,7 @@ def answered(data: DataSet, model: Model, protocol: GridPointing) -> Iterator[Ou
         for number in range(start, min(start + CHUNK, len(data))):
             try:
                 ready.append((number, protocol.view(data[number], model)))
-            except BadSample as error:
+            except GradTokenError as error:
                 yield number, error
         if ready:
             yield from sure_of(ready, model, protocol.sure)
@@ -123,7 +126,7 @@ def sure_of(ready: Sequence[tuple[int, View]], model: Model, least: float) -> It
     for (number, view), p in zip(ready, probabilities, strict=True):
         try:
             label = one_label(view, len(p))
-        except BadSample as error:
+        except GradTokenError as error:
             yield number, error
             continue
         if int(p.argmax()) == label and p[label] >= least:
