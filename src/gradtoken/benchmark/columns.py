@@ -9,6 +9,7 @@ import numpy as np
 
 from gradtoken.benchmark.folder import RunFolder
 from gradtoken.benchmark.plan import Variant
+from gradtoken.benchmark.rows import read_table
 from gradtoken.errors import BadRun
 from gradtoken.models.model import need
 from gradtoken.protocols.protocol import Array
@@ -56,16 +57,14 @@ class Column:
 
 def tables(folder: RunFolder, variant: Variant) -> Iterator[Any]:
     """The files of one method, one after the other, that are whole and of this run."""
-    parquet = need("pyarrow.parquet", "benchmark")
     mark = folder.manifest["fingerprint"].encode()
     for unit in folder.units:
-        path = folder.path(variant, unit)
         try:
-            with parquet.ParquetFile(path) as file:
-                if (file.schema_arrow.metadata or {}).get(b"fingerprint") == mark:
-                    yield file.read()
+            table = read_table(folder.path(variant, unit))
         except (OSError, ValueError):  # absent or damaged: a run that goes on makes it again
             continue
+        if (table.schema.metadata or {}).get(b"fingerprint") == mark:
+            yield table
 
 
 def column_of(folder: RunFolder, variant: Variant) -> Column:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,7 +30,7 @@ class Variant:
     @property
     def title(self) -> str:
         """`gradtoken propagation=none`."""
-        return " ".join([self.method, *(f"{name}={value}" for name, value in self.options.items())])
+        return " ".join([self.method, *(f"{name}={value}" for name, value in sorted(self.options.items()))])
 
     @property
     def key(self) -> str:
@@ -55,6 +56,19 @@ class Plan:
             raise BadData(f"{self.data.name} has no samples")
         if min(self.batch, self.chunk, self.unit) < 1 or not self.variants:
             raise BadTarget("expected at least one method, and batch, chunk and unit of at least 1")
+        for variant in self.variants:
+            METHODS[variant.method].bind(variant.options)  # an unknown name would fail on every sample
+        self.check_unique()
+
+    def check_unique(self) -> None:
+        """Rows are told apart by the names of samples and the keys of methods."""
+        name, count = Counter(self.data.ids).most_common(1)[0]
+        if count > 1:
+            raise BadData(f"{self.data.name}: {count} samples are called {name!r}; rows are told apart by these names")
+        keys = Counter(variant.key for variant in self.variants)
+        for variant in self.variants:
+            if keys[variant.key] > 1:
+                raise BadTarget(f"{variant.title} is there twice; name each method with the same options once")
 
     @property
     def units(self) -> list[range]:
@@ -91,7 +105,8 @@ def planned(
 
     A model with other classes than the data set's is read through the groups of its classes that mean them.
     """
-    if data.groups and (model.labels is None or len(model.labels) != len(data.classes)):
+    own = all(group == (label,) for label, group in data.groups.items())  # the labels are the model's own classes
+    if not own and (model.labels is None or len(model.labels) != len(data.classes)):
         model = grouped(model, data.classes, data.groups)
     variants = tuple(variants_of(methods, protocol, options))
     return Plan(protocol, protocol.samples(data, model), model, variants, **sizes)
@@ -104,11 +119,8 @@ def variants_of(methods: Sequence[str], protocol: Protocol, options: Mapping[str
 
 
 def digest_of_ids(ids: Sequence[str]) -> str:
-    """Of the samples' names in their order."""
-    found = hashlib.sha256()
-    for one in ids:
-        found.update(one.encode() + b"\n")
-    return found.hexdigest()[:16]
+    """Of the samples' names in their order, whatever characters they have."""
+    return hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest()[:16]
 
 
 def digest_of_weights(model: Model) -> str:
