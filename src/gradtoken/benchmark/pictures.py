@@ -107,7 +107,7 @@ def name_of(target: int, plan: Plan) -> str:
 
 def seen(view: View, plan: Plan) -> Image.Image:
     """The picture at the model's size, as it was before it was normalised."""
-    how, pixels = plan.model.preprocess, view.pixels.float().cpu()
+    how, pixels = plan.model.for_pictures, view.pixels.float().cpu()
     std, mean = (pixels.new_tensor(values)[:, None, None] for values in (how.std, how.mean))
     values = ((pixels * std + mean).clamp(0, 1) * 255).round().byte()
     return Image.fromarray(values.permute(1, 2, 0).numpy())

@@ -85,7 +85,7 @@ def compared(known: Known, quantity: Quantity, ours: Sequence[Ours]) -> list[str
     """One row."""
     value = known.values.get(quantity.title)
     paper = "-" if value is None else f"{value:.2f}"
-    cells = [cell(line_of(one.report, known.title, quantity.ask), one.number) for one in ours] or [NOT_RUN]
+    cells = [cell(one, known.title, quantity.ask) for one in ours] or [NOT_RUN]
     name = known.name if known.name == known.title else f"{known.name} ({known.title})"
     return [name, paper, known.rule if value is not None else "-", *cells]
 
@@ -96,11 +96,12 @@ def line_of(report: Report, name: str, ask: str) -> Line | None:
     return next((line for line in report.lines if line.title in titles and (not ask or line.ask == ask)), None)
 
 
-def cell(line: Line | None, number: str) -> str:
-    """A number with its interval and the samples it is of."""
-    if line is None or not line.numbers:
-        return NOT_RUN if line is None else "no sample"
-    return f"{told(line.numbers[number], digits=2)}, n {line.samples}"
+def cell(one: Ours, name: str, ask: str) -> str:
+    """A number with its interval and the samples it is of; "-" for a map that is the same for every class."""
+    line = line_of(one.report, name, ask)
+    if line is None:
+        return "-" if line_of(one.report, name, "") else NOT_RUN
+    return f"{told(line.numbers[one.number], digits=2)}, n {line.samples}" if line.numbers else "no sample"
 
 
 def requests(

@@ -1,0 +1,161 @@
+"""A report of a real tiny run: nothing is left out, and every form says the same."""
+
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from gradtoken.benchmark import html, texts
+from gradtoken.benchmark.pictures import shown
+from gradtoken.benchmark.plan import planned
+from gradtoken.benchmark.report import Report
+from gradtoken.benchmark.running import run
+from gradtoken.data.opening import open_data
+from gradtoken.errors import BadRun, UnknownName
+from gradtoken.models.load import load
+from gradtoken.protocols import PROTOCOLS
+from tests.benchmark import small
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return small.pictures(tmp_path_factory.mktemp("data") / "noise")
+
+
+@pytest.fixture(scope="module")
+def folder(data, tmp_path_factory):
+    return small.made(data, tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def report(folder):
+    return Report.of(folder.root)
+
+
+def test_lines_are_ranked_and_failures_counted(report):
+    values = [line.numbers["abpc"].value for line in report.lines]
+    assert values == sorted(values, reverse=True)
+    assert {line.title for line in report.lines} == {"gradtoken", "random", "raw_attention"}
+    assert all(line.samples == 5 for line in report.lines)
+    (refusal,) = report.refusals
+    assert (refusal.count, report.failed) == (3, 3)
+    assert set(refusal.methods) == {"gradtoken", "random", "raw_attention"}
+    assert report.measured
+
+
+def test_markdown(report):
+    text = texts.markdown(report)
+    assert text.startswith(f"# {small.PROTOCOL} (version 1)\n")
+    assert "small demonstration model" in text
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert len({line.replace("\\|", "").count("|") for line in rows[:5]}) == 1
+    assert "| gradtoken | label | 5 | " in text
+    assert "abpc - gradtoken" in text
+    assert text.count("**") >= 6
+    assert "## Without values" in text
+
+
+def test_csv_agrees_with_the_lines(report):
+    rows = list(csv.DictReader(io.StringIO(texts.as_csv(report))))
+    assert len(rows) == 3 * 3
+    for row in rows:
+        line = next(line for line in report.lines if line.title == row["method"])
+        one = line.numbers[row["number"]]
+        assert [float(row[end]) for end in ("value", "low", "high")] == [one.value, one.low, one.high]
+        assert (row["protocol"], row["version"], row["measured"], row["refused"]) == (small.PROTOCOL, "1", "5", "1")
+        assert (row["difference"] == "") == (row["method"] == "gradtoken")
+
+
+class Tags(HTMLParser):
+    """Refuses tags that are not closed, and collects addresses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open, self.addresses, self.ids = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.addresses += [v for k, v in attrs if k in ("src", "href", "xlink:href")]
+        self.ids += [v for k, v in attrs if k == "id"]
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def parsed(text):
+    tags = Tags()
+    tags.feed(text)
+    assert tags.open == []
+    return tags
+
+
+def test_page_fetches_nothing_and_is_whole(report):
+    text = html.page(report)
+    tags = parsed(text)
+    assert all(address.startswith(("data:", "#")) for address in tags.addresses)
+    assert "<b>&|" not in text
+    assert text.count("data-line=") == 3
+    assert text.count("<svg") == 2
+    for i in range(3):  # every method has its line in each drawing
+        assert sum(one.startswith("line-") and one.endswith(f"-{i}") for one in tags.ids) == 2
+    assert len(text) < 150_000
+
+
+def test_page_with_pictures(report, data):
+    plan = planned(report.protocol, open_data(data), load("bundled"), ["gradtoken"])
+    found = list(shown(report, plan, ["gradtoken"]))
+    assert [one.caption.split(",")[0] for one in found] == ["worst"] * 3 + ["best"] * 2
+    captions = [float(re.search(r"(\W?[\d.]+):", one.caption)[1].replace("\N{MINUS SIGN}", "-")) for one in found]
+    assert captions[:3] == sorted(captions[:3])
+    assert captions[3:] == sorted(captions[3:], reverse=True)
+    assert max(captions[:3]) <= min(captions[3:])
+    text = html.page(report, found)
+    assert parsed(text).addresses.count(found[0].uri) == 1
+    with pytest.raises(UnknownName, match="no method with numbers in this run 'rollout'"):
+        list(shown(report, plan, ["rollout"]))
+
+
+def test_pictures_of_another_run_are_refused(report, data):
+    plan = planned(PROTOCOLS[small.PROTOCOL], open_data(data), load("bundled"), ["gradtoken"], unit=64)
+    with pytest.raises(BadRun, match="was run with other data, another model or other settings"):
+        list(shown(report, plan))
+
+
+def test_a_changed_protocol_is_named_with_its_change(data, tmp_path):
+    protocol = replace(PROTOCOLS[small.PROTOCOL], shares=(0.0, 0.5, 1.0))
+    run(planned(protocol, open_data(data), load("bundled"), ["random"]), tmp_path)
+    report = Report.of(tmp_path)
+    assert report.protocol.shares == (0.0, 0.5, 1.0)
+    assert "(version 1, shares=[0.0, 0.5, 1.0] instead of [0.0, 0.1," in texts.title(report)
+
+
+def test_a_protocol_of_another_version_is_refused(folder, tmp_path):
+    manifest = json.loads(json.dumps(folder.manifest))
+    manifest["settings"]["protocol"]["version"] = 0
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BadRun, match="another version of abpc/agcam2024, which differs in version"):
+        Report.of(tmp_path)
+
+
+def test_a_run_that_has_not_begun(folder, tmp_path):
+    (tmp_path / "manifest.json").write_text(json.dumps(folder.manifest))
+    with pytest.raises(BadRun, match="holds no results yet"):
+        Report.of(tmp_path)
+
+
+def test_a_part_of_a_run_says_so(data, tmp_path):
+    folder = small.made(data, tmp_path, ["random", "gradtoken"], unit=2)
+    variant = next(v for v in folder.variants if v.title == "random")
+    folder.path(variant, folder.units[1]).unlink()
+    text = texts.markdown(Report.of(tmp_path))
+    assert "**Not finished**, units done: random (2 of 3)" in text
+    assert "different numbers of samples" in text
