@@ -81,7 +81,7 @@ def test_wrong_predictions_are_left_out_with_the_reason():
     model = tiny_model()
     (right,) = boxed(model, 1)
     wrong = Sample("wrong", right.input, ((right.labels[0] + 1) % 5,), right.truth)
-    told = f"wrong: left out, for its prediction {right.labels[0]} is not its label {wrong.labels[0]}"
+    told = "wrong: left out, for its prediction is not its label"
     found = rows(AGCAM, [right, wrong], model)
     assert {row.sample: row.reason for row in found if row.reason} == {"wrong": told}
     assert {row.sample for row in found if not row.reason} == {"0"}
@@ -115,7 +115,8 @@ def test_a_constant_map_gets_what_chance_gets(monkeypatch, value):
     chosen = boxed(model)
     set_map(monkeypatch, np.full((4, 4), value))
     found = numbers(replace(POINTING, enlarging="nearest"), chosen, model)["label"]
-    assert found["hits"] == pytest.approx(found["area of the truth"])
+    assert found["hits"] == pytest.approx(found["chance"])
+    assert found["hits within 15 px"] == pytest.approx(found["chance within 15 px"]) == 1
     found = numbers(ENERGY, chosen, model)["label"]
     assert found["energy inside"] == pytest.approx(found["area of the truth"] if value else 0)
     assert found["no positive relevance"] == (value == 0)

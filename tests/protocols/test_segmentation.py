@@ -88,7 +88,7 @@ def test_the_explained_class_alone_is_foreground():
     same(numbers(protocol, chosen, model)["label"], naive.segmentation(maps, truths))
     absent = [Sample("a", picture(0), (3,), Mask(masks[0]))]
     assert reasons(protocol, absent, model) == {
-        "a": "a: left out, for its truth has no pixel of the explained class 3 at the model's size"
+        "a": "a: left out, for its truth has no pixel of the explained class at the model's size"
     }
 
 

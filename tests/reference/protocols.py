@@ -111,9 +111,13 @@ def agcam(R, boxes):
 def pointing(R, truth, tolerances=(15, 0)):
     """Hits of the highest labelled pixels; truth 1, 0 or VOID."""
     R = np.where(truth == m.VOID, R.min() - 1, R)
-    names = [f"hits within {n} px" if n else "hits" for n in tolerances]
-    found = {name: m.pointing_game(R, truth == 1, n) for name, n in zip(names, tolerances, strict=True)}
-    return found | {"area of the truth": area(truth)}
+    found, inside = {}, np.argwhere(truth == 1)
+    for n in tolerances:
+        title = f" within {n} px" if n else ""
+        distances = [np.hypot(*(inside - i).T).min() for i in np.ndindex(R.shape) if truth[i] != m.VOID]
+        found[f"hits{title}"] = m.pointing_game(R, truth == 1, n)
+        found[f"chance{title}"] = sum(d <= n for d in distances) / len(distances)
+    return found
 
 
 def energy(R, truth):

@@ -29,7 +29,7 @@ from gradtoken.protocols.protocol import (
 )
 from gradtoken.protocols.truth import Foreground, boxes_of, expect_object, mask_of, object_of, objects, scaled
 
-AREA, INSIDE, NOTHING = "area of the truth", "energy inside", "no positive relevance"
+ENERGY = ("energy inside", "no positive relevance", "area of the truth")
 OVERLAPS = {
     "IoU": metrics.localisation_iou,
     "pixel accuracy": metrics.localisation_accuracy,
@@ -50,7 +50,7 @@ class Localisation(Protocol):
     only_correct: leave wrong predictions out. below: leave a truth out that covers this share of the picture or more.
     foreground: of a mask, any class or the explained one. A sample whose truth has no pixel is left out.
 
-    The share of the picture that the truth covers is what a map that knows nothing points at and has inside.
+    Beside the numbers stands what a constant map gets, which knows nothing: for energy, the area of the truth.
     """
 
     measured: Literal["overlap", "pointing", "energy"]
@@ -71,8 +71,7 @@ class Localisation(Protocol):
     def targets(self, view: View, logits: Tensor) -> tuple[int, ...]:
         classes = asked(self, view, logits)
         if self.only_correct and logits.argmax() != one_label(view, len(logits)):
-            told = f"its prediction {int(logits.argmax())} is not its label {view.labels[0]}"
-            raise BadSample(f"{view.id}: left out, for {told}")
+            raise BadSample(f"{view.id}: left out, for its prediction is not its label")
         expect_object(view, self.foreground, classes)
         if self.below is not None and any(self.covered(view.truth, cls) >= self.below for cls in classes):
             raise BadSample(f"{view.id}: left out, for its truth covers {self.below:.0%} of the picture or more")
@@ -91,8 +90,7 @@ class Localisation(Protocol):
             if self.measured == "overlap":
                 return self.overlap(scaled(maps[:, k], (H, W), self.enlarging), truth)
             R = enlarge(maps[:, k], (H, W), self.enlarging)
-            found = self.pointing(R, truth) if self.measured == "pointing" else self.energy(R, truth)
-            return found | {AREA: (truth == 1).sum(dim=(1, 2)) / (truth != VOID).sum(dim=(1, 2))}
+            return self.pointing(R, truth) if self.measured == "pointing" else self.energy(R, truth)
 
         found = by_ask(batch, asks, one)
         return {ask: {name: v[:, None] for name, v in values.items()} for ask, values in found.items()}
@@ -103,30 +101,38 @@ class Localisation(Protocol):
         return {name: metric(guess, truth == 1) for name, metric in OVERLAPS.items()}
 
     def pointing(self, R: Tensor, truth: Tensor) -> dict[str, Tensor]:
-        """Hits for each tolerance. (B,) each"""
-        labelled = R.masked_fill(truth == VOID, -torch.inf)
-        return {hits(n): metrics.pointing_game(labelled, truth == 1, n) for n in self.tolerances}
+        """Hits for each tolerance, and those of a random point, which a constant map points at. (B,) each"""
+        labelled = truth != VOID
+        R, found = R.masked_fill(~labelled, -torch.inf), {}
+        for n in self.tolerances:
+            near = metrics.dilate(truth == 1, n)
+            found[within("hits", n)] = metrics.pointing_game(R, near)
+            found[within("chance", n)] = (near & labelled).sum(dim=(1, 2)) / labelled.sum(dim=(1, 2))
+        return found
 
     def energy(self, R: Tensor, truth: Tensor) -> dict[str, Tensor]:
-        """Share inside, and 1 for a map without positive relevance, whose share is 0. (B,) each"""
-        labelled = R.masked_fill(truth == VOID, 0)
-        return {INSIDE: metrics.energy_inside(labelled, truth == 1), NOTHING: (~has_positive(labelled)).double()}
+        """Share inside, 1 for a map without positive relevance, whose share is 0, and a constant map's. (B,) each"""
+        inside, labelled = truth == 1, R.masked_fill(truth == VOID, 0)
+        nothing, area = ~has_positive(labelled), inside.sum(dim=(1, 2)) / (truth != VOID).sum(dim=(1, 2))
+        values = (metrics.energy_inside(labelled, inside), nothing.double(), area)
+        return dict(zip(ENERGY, values, strict=True))
 
     @property
     def numbers(self) -> tuple[Number, ...]:
         if self.measured == "overlap":
             return tuple(Number(name, "higher") for name in OVERLAPS)
         if self.measured == "pointing":
-            return (*(Number(hits(n), "higher") for n in self.tolerances), Number(AREA, ""))
-        return (Number(INSIDE, "higher"), Number(NOTHING, "lower"), Number(AREA, ""))
+            found = [Number(within("hits", n), "higher") for n in self.tolerances]
+            return (*found, *(Number(within("chance", n), "") for n in self.tolerances))
+        return (Number(ENERGY[0], "higher"), Number(ENERGY[1], "lower"), Number(ENERGY[2], ""))
 
     def conclude(self, means: Means) -> dict[str, Array]:
         return {number.name: means[number.name][..., 0] for number in self.numbers}
 
 
-def hits(tolerance: int) -> str:
-    """The name of the number."""
-    return f"hits within {tolerance} px" if tolerance else "hits"
+def within(name: str, tolerance: int) -> str:
+    """The name of a number of the pointing game."""
+    return f"{name} within {tolerance} px" if tolerance else name
 
 
 PUBLISHED = (

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradtoken.data.sample import Sample
 from gradtoken.metrics import thresholds
-from gradtoken.metrics.segmentation import average_precision_joint, confusion, foreground_f1
+from gradtoken.metrics.segmentation import average_precision_joint, confusion
 from gradtoken.models.model import Model
 from gradtoken.protocols.protocol import (
     Array,
@@ -68,13 +68,13 @@ class Segmentation(Protocol):
 
     def counts(self, R: Tensor, truth: Tensor) -> dict[str, Tensor]:
         """Pixels for T thresholds: intersection and union, (B, 2 T), labelled, (B, 1); f1, (B, T); ap, (B, 1)."""
-        guesses = [thresholds.foreground(R, t) for t in self.cuts(R)]
-        tables = [confusion(guess, truth) for guess in guesses]
+        tables = [confusion(thresholds.foreground(R, t), truth) for t in self.cuts(R)]
+        I, U = torch.cat([table.intersection for table in tables], 1), torch.cat([table.union for table in tables], 1)
         return {
-            "intersection": torch.cat([table.intersection for table in tables], dim=1),
-            "union": torch.cat([table.union for table in tables], dim=1),
+            "intersection": I,
+            "union": U,
             "labelled": tables[0].labelled[:, None],
-            "f1": torch.stack([foreground_f1(guess, truth) for guess in guesses], dim=1),
+            "f1": 2 * I[:, 1::2].double() / (I + U)[:, 1::2].clamp(min=1),  # 2 TP / (2 TP + FP + FN)
             "ap": average_precision_joint(R, truth)[:, None],
         }
 

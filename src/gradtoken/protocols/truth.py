@@ -65,7 +65,7 @@ def expect_object(view: View, foreground: Foreground, targets: Sequence[int]) ->
     """Leave out a sample whose truth shows nothing of a class that is explained. Raises BadSample."""
     for cls in targets:
         if not bool((object_of(view.truth, foreground, cls) == 1).any()):
-            named = "" if foreground == "any" else f" of the explained class {cls}"
+            named = "" if foreground == "any" else " of the explained class"
             raise BadSample(f"{view.id}: left out, for its truth has no pixel{named} at the model's size")
 
 
