@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gradtoken.benchmark.plan import Plan, Variant
+from gradtoken.benchmark.plan import Plan, Variant, fingerprint_of
 from gradtoken.benchmark.rows import Row, read, write
 from gradtoken.errors import BadRun, GradTokenError
 
-MANIFEST = "manifest.json"
+MANIFEST, DESCRIPTION = "manifest.json", "variant.json"
 
 
 @dataclass(frozen=True)
@@ -30,20 +30,27 @@ class RunFolder:
             (root / "rows").mkdir(parents=True, exist_ok=True)
             if not (root / MANIFEST).exists():
                 replace_text(root / MANIFEST, json.dumps(manifest, indent=1))
+            known = cls.open(root)
+            known.check_same(manifest)
+            for variant in plan.variants:
+                describe(known.path(variant, plan.units[0]).parent, variant)
         except OSError as error:
             raise BadRun(f"the run folder {root} cannot be written: {error.strerror}") from error
-        known = cls.open(root)
-        if known.manifest["fingerprint"] != manifest["fingerprint"]:
-            changed = differing(known.manifest["settings"], manifest["settings"])
-            raise BadRun(f"{root} holds another run, with other {', '.join(changed)}; name another folder")
         return known
+
+    def check_same(self, manifest: dict[str, Any]) -> None:
+        """Raises BadRun for the manifest of another run."""
+        if self.manifest["fingerprint"] != manifest["fingerprint"]:
+            changed = ", ".join(differing(self.manifest["settings"], manifest["settings"]))
+            raise BadRun(f"{self.root} holds another run, with other {changed}; name another folder")
 
     @classmethod
     def open(cls, root: Path) -> "RunFolder":
         """A run that was begun."""
         try:
             manifest = json.loads((root / MANIFEST).read_text())
-            manifest["fingerprint"], manifest["settings"]  # noqa: B018
+            if manifest["fingerprint"] != fingerprint_of(manifest["settings"]):
+                raise ValueError("its fingerprint is not that of its settings")
         except FileNotFoundError as error:
             raise BadRun(f"{root} is not a run: it has no {MANIFEST}") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -58,10 +65,8 @@ class RunFolder:
         """Write what one unit and method gave."""
         path = self.path(variant, unit)
         try:
-            if not (path.parent / "variant.json").exists():
-                path.parent.mkdir(exist_ok=True)
-                facts = {"method": variant.method, "options": dict(variant.options)}
-                replace_text(path.parent / "variant.json", json.dumps(facts))
+            path.parent.mkdir(exist_ok=True)
+            describe(path.parent, variant)
             write(path, rows, {"fingerprint": self.manifest["fingerprint"], "unit": f"{unit.start}-{unit.stop}"})
         except OSError as error:
             raise BadRun(f"{path} cannot be written: {error.strerror or error}; nothing before it is lost") from error
@@ -94,15 +99,31 @@ class RunFolder:
     def variants(self) -> list[Variant]:
         """The methods that were begun, by title."""
         found = []
-        for path in sorted((self.root / "rows").glob("*/variant.json")):
-            facts = json.loads(path.read_text())
-            found.append(Variant(facts["method"], facts["options"]))
+        for path in sorted((self.root / "rows").glob(f"*/{DESCRIPTION}")):
+            found.append(described(path))
         return sorted(found, key=lambda variant: variant.title)
 
     def all_rows(self, variant: Variant) -> Iterator[Row]:
         """The rows of a method, unit by unit."""
         for unit in self.units:
             yield from self.rows(variant, unit) or ()
+
+
+def describe(folder: Path, variant: Variant) -> None:
+    """Write which method the rows of a folder are of, if there is a folder that does not say so."""
+    path = folder / DESCRIPTION
+    text = json.dumps({"method": variant.method, "options": dict(sorted(variant.options.items()))})
+    if folder.is_dir() and not (path.exists() and path.read_bytes() == text.encode()):
+        replace_text(path, text)
+
+
+def described(path: Path) -> Variant:
+    """The method that `describe` wrote down."""
+    try:
+        facts = json.loads(path.read_text())
+        return Variant(str(facts["method"]), dict(facts["options"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadRun(f"{path} is damaged: {error}; run the same methods again, which keeps their rows") from error
 
 
 def replace_text(path: Path, text: str) -> None:
@@ -116,8 +137,11 @@ def replace_text(path: Path, text: str) -> None:
 
 
 def differing(one: Any, other: Any, name: str = "") -> list[str]:
-    """Names of the settings that are not the same."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        keys = [key for key in {**one, **other} if one.get(key) != other.get(key)]
-        return [found for key in keys for found in differing(one.get(key), other.get(key), f"{name}.{key}".strip("."))]
-    return [name]
+    """Names of the settings that are not the same, or that one of both lacks."""
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return [] if one == other else [name]
+    found = []
+    for key in dict.fromkeys((*one, *other)):
+        below = f"{name}.{key}".strip(".")
+        found += differing(one[key], other[key], below) if key in one and key in other else [below]
+    return found

@@ -85,9 +85,10 @@ class Plan:
             "preprocessing": self.model.preprocess.describe(),
             "unit": self.unit,
         }
+        stored = json.loads(json.dumps(settings))
         return {
-            "fingerprint": hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16],
-            "settings": json.loads(json.dumps(settings)),
+            "fingerprint": fingerprint_of(stored),
+            "settings": stored,
             "note": self.model.note,
             "versions": versions(),
         }
@@ -116,6 +117,11 @@ def variants_of(methods: Sequence[str], protocol: Protocol, options: Mapping[str
     """Methods with the protocol's options for them."""
     names = list(METHODS) if list(methods) == ["all"] else list(dict.fromkeys(methods))
     return [Variant(name, {**protocol.options.get(name, {}), **(options or {}).get(name, {})}) for name in names]
+
+
+def fingerprint_of(settings: Mapping[str, Any]) -> str:
+    """Of settings as JSON gives them back."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def digest_of_ids(ids: Sequence[str]) -> str:
