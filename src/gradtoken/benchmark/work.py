@@ -59,10 +59,17 @@ def prepared(plan: Plan, unit: range) -> tuple[list[Ready], list[Row]]:
     found: list[Ready] = []
     for view, logits in zip(views, answers(plan, views), strict=True):
         try:
-            found.append(Ready(view, logits, plan.protocol.targets(view, logits)))
+            found.append(Ready(view, logits, explainable(view, logits, plan.protocol.targets(view, logits))))
         except GradTokenError as error:
             problems.append(refused(view.id, error))
     return found, problems
+
+
+def explainable(view: View, logits: Tensor, targets: tuple[int, ...]) -> tuple[int, ...]:
+    """The targets, if the model has an answer; classes that it excludes may have a logit of minus infinity."""
+    if not (logits.max().isfinite() and logits[list(targets)].isfinite().all()):
+        raise BadSample(f"{view.id}: the model's output is not finite")
+    return targets
 
 
 def answers(plan: Plan, views: Sequence[View]) -> Iterator[Tensor]:
