@@ -160,7 +160,7 @@ def compare_all(pictures: Sequence[Any], model: Model, request: dict[str, Any]) 
     good = []
     for picture in pictures:
         try:
-            model.preprocess(open_picture(picture))
+            model.for_pictures(open_picture(picture))
             good.append(picture)
         except BadPicture as error:
             if len(pictures) == 1:
@@ -190,7 +190,7 @@ def support(model: Model) -> dict[str, str]:
 def probe_of(model: Model) -> Probe:
     """One forward pass of a model on noise."""
     weight = next(model.net.parameters())
-    H, W = model.preprocess.size
+    H, W = model.for_pictures.size
     noise = torch.randn(1, 3, H, W, generator=torch.Generator().manual_seed(0), device="cpu")
     return Probe(model.net, noise.to(weight.device, weight.dtype))
 
@@ -209,7 +209,7 @@ def environment() -> dict[str, str]:
 
 def checkup(model: Model) -> dict[str, str]:
     """What one forward pass of a model shows: its attentions, its tokens and what its output reads."""
-    probe, (H, W) = probe_of(model), model.preprocess.size
+    probe, (H, W) = probe_of(model), model.for_pictures.size
     layout, last = probe.layout, probe.last
     readers = int(probe.readers.sum())
     weights = list(model.net.parameters())

@@ -48,6 +48,7 @@ def compare(
         raise BadTarget("expected at least one picture, got none")
     plan = planned(method, vary, options, rows)
     loaded, targets = model if isinstance(model, Model) else load(model), listed(target)
+    loaded.for_pictures  # noqa: B018  which refuses a model of texts
     found: list[Row] = []
     opened = [(open_picture(source), file_name(source)) for source in sources]  # or none is compared
     for image, source in track(opened, "pictures") if len(opened) > 1 else opened:

@@ -55,6 +55,7 @@ def explain(
     methods = [method] if isinstance(method, str) else list(method)
     chosen = options_of(methods, options)
     loaded, targets = model if isinstance(model, Model) else load(model), listed(target)
+    loaded.for_pictures  # noqa: B018  which refuses a model of texts before a text is looked for as a file
     case = Case.of(open_picture(picture), file_name(picture), loaded, targets)
     found = []
     for name in methods:
@@ -110,7 +111,7 @@ class Case:
     @classmethod
     def of(cls, image: Image.Image, source: str, model: Model, targets: Sequence[Any]) -> "Case":
         """Ready to run the model."""
-        view = model.preprocess(image)
+        view = model.for_pictures(image)
         weight = next(model.net.parameters(), view.pixels)
         choice = Choice(model, targets)
         probe = Probe(model.net, view.pixels[None].to(weight.device, weight.dtype), choice)

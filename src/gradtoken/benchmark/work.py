@@ -11,7 +11,9 @@ from gradtoken.attribution import check_maps, to_maps
 from gradtoken.benchmark.plan import Plan, Variant
 from gradtoken.benchmark.rows import Row
 from gradtoken.errors import BadSample, GradTokenError
+from gradtoken.inputs import Inputs, apply, mapped, tensors
 from gradtoken.methods import METHODS
+from gradtoken.models.text import Encode
 from gradtoken.probe import Probe
 from gradtoken.protocols.protocol import Batch, View
 from gradtoken.state import untouched
@@ -27,12 +29,15 @@ class Ready:
     targets: tuple[int, ...]
 
 
-def predictor(plan: Plan) -> Callable[[Tensor], Tensor]:
-    """Logits of pictures (n, C, H, W), without a graph."""
+def predictor(plan: Plan) -> Callable[[Inputs], Tensor]:
+    """Logits of n inputs, without a graph."""
 
-    def predict(pictures: Tensor) -> Tensor:
-        with untouched(plan.model.net, [pictures]), torch.inference_mode():
-            return torch.cat([logits_of(plan.model.net(some)) for some in torch.split(pictures, plan.chunk)])
+    def predict(inputs: Inputs) -> Tensor:
+        found = tensors(inputs)
+        with untouched(plan.model.net, found), torch.inference_mode():
+            starts = range(0, len(found[0]), plan.chunk)
+            parts = (mapped(lambda x, i=i: x[i : i + plan.chunk], inputs) for i in starts)  # type: ignore[misc]
+            return torch.cat([logits_of(apply(plan.model.net, some)) for some in parts])
 
     return predict
 
@@ -79,9 +84,11 @@ def answers(plan: Plan, views: Sequence[View]) -> Iterator[Tensor]:
         yield from predict(stacked(plan, views[start : start + plan.chunk]))
 
 
-def stacked(plan: Plan, views: Sequence[View]) -> Tensor:
-    """Inputs where the model is, in its number format. (B, C, H, W)"""
+def stacked(plan: Plan, views: Sequence[View]) -> Inputs:
+    """Inputs where the model is: pictures in its number format, (B, C, H, W); tokens padded to the longest, (B, N)."""
     weight = next(plan.model.net.parameters())
+    if isinstance(plan.model.preprocess, Encode):
+        return {n: x.to(weight.device) for n, x in plan.model.preprocess.padded([v.inputs for v in views]).items()}
     return torch.stack([view.pixels for view in views]).to(weight.device, weight.dtype)
 
 
@@ -96,17 +103,23 @@ def batches(plan: Plan, ready: Sequence[Ready]) -> Iterator[Batch]:
 
 def batch_of(plan: Plan, ready: Sequence[Ready]) -> Batch:
     """One probe for these samples."""
-    pixels, targets = stacked(plan, [one.view for one in ready]), [one.targets for one in ready]
-    how = plan.model.preprocess
+    inputs, targets = stacked(plan, [one.view for one in ready]), [one.targets for one in ready]
     return Batch(
         views=[one.view for one in ready],
         targets=targets,
         logits=torch.stack([one.logits for one in ready]),
-        probe=Probe(plan.model.net, pixels, [list(t) for t in targets]),
+        probe=Probe(plan.model.net, inputs, [list(t) for t in targets]),
         predict=predictor(plan),
         chunk=plan.chunk,
-        black=pixels.new_tensor([-m / s for m, s in zip(how.mean, how.std, strict=True)]),
+        black=black_of(plan),
     )
+
+
+def black_of(plan: Plan) -> Tensor:
+    """What a black pixel is for the model, (C,); for a model of texts nothing, (0,)."""
+    how, weight = plan.model.preprocess, next(plan.model.net.parameters())
+    values = [] if isinstance(how, Encode) else [-m / s for m, s in zip(how.mean, how.std, strict=True)]
+    return torch.tensor(values, dtype=weight.dtype, device=weight.device)
 
 
 def rows_of(plan: Plan, batch: Batch, variant: Variant) -> list[Row]:

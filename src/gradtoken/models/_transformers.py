@@ -1,4 +1,4 @@
-"""transformers: image classifiers from a folder, and networks already built."""
+"""transformers: classifiers of images and of texts from a folder, and networks already built."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +10,12 @@ import torch
 
 from gradtoken.errors import BadModel
 from gradtoken.models._torchvision import ensure_torchvision
-from gradtoken.models.hub import NAME
+from gradtoken.models.hub import NAME, VOCABULARY
 from gradtoken.models.labels import Labels, in_order
 from gradtoken.models.model import HEADLESS, Model, need
 from gradtoken.models.preprocess import Preprocess
 from gradtoken.models.recipes import from_transformers
+from gradtoken.models.text import Encode, encode_of
 from gradtoken.models.weights import brief
 
 FAULTS = (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, ImportError, PickleError)
@@ -25,20 +26,23 @@ def library() -> Any:
     return need("transformers", "transformers")
 
 
-def load_transformers(folder: Path, name: str, preprocess: Preprocess | None, headless: bool) -> Model:
+def load_transformers(folder: Path, name: str, preprocess: Preprocess | Encode | None, headless: bool) -> Model:
     """A folder that `save_pretrained` wrote, or a hub model's. No code from the folder is run."""
     transformers = library()
     config = read(transformers.AutoConfig, folder, name)
     heads = config.architectures or []
-    classifies = any("ForImageClassification" in head for head in heads)
+    texts = any("ForSequenceClassification" in head for head in heads)
+    classifies = texts or any("ForImageClassification" in head for head in heads)
     if not (classifies or headless):
         raise BadModel(
-            f"{name} has no image classification head (its architecture is {', '.join(heads) or 'not named'}), so its "
-            "classes would be random; choose a fine-tuned model, or pass headless=True with a callable target"
+            f"{name} has no image classification head (its architecture is {', '.join(heads) or 'not named'}), nor one "
+            "for texts, so its classes would be random; choose a fine-tuned model, or pass headless=True with a "
+            "callable target"
         )
     if hasattr(config, "text_config") and not classifies:
         raise BadModel(f"{name} has an image and a text tower; expected an image model alone")
     kind = transformers.AutoModelForImageClassification if classifies else transformers.AutoModel
+    kind = transformers.AutoModelForSequenceClassification if texts else kind
     net, report = read(kind, folder, name, config=config, dtype=torch.float32, output_loading_info=True)
     if report["missing_keys"] or report.get("mismatched_keys"):
         keys = sorted(map(str, [*report["missing_keys"], *report.get("mismatched_keys", ())]))
@@ -46,7 +50,7 @@ def load_transformers(folder: Path, name: str, preprocess: Preprocess | None, he
     return Model(
         net=net,
         name=name,
-        preprocess=preprocess or preprocess_in(folder, name),
+        preprocess=preprocess or (encode_in(folder, name, net) if texts else preprocess_in(folder, name)),
         labels=labels_of(config) if classifies else None,
         source=f"transformers {type(net).__name__} from {name}",
         note="" if classifies else f"{name} {HEADLESS}",
@@ -85,6 +89,15 @@ def preprocess_in(folder: Path, name: str) -> Preprocess:
         )
     processor = read(library().AutoImageProcessor, folder, name, backend="pil")
     return from_transformers(processor.to_dict())
+
+
+def encode_in(folder: Path, name: str, net: Any) -> Encode:
+    """As the tokenizer in the folder says; without its files transformers would make one that knows no word."""
+    if not any(any(folder.glob(file)) for file in VOCABULARY):
+        raise BadModel(
+            f"{name}: no tokenizer (tokenizer.json, vocab.txt, ...) in {str(folder)!r}; save it beside the model"
+        )
+    return encode_of(net, read(library().AutoTokenizer, folder, name), name)
 
 
 def preprocess_of(net: Any) -> tuple[Preprocess, str] | None:

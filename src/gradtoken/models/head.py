@@ -30,8 +30,8 @@ def with_head(model: Model, names: Sequence[str]) -> Model:
     The network itself is changed; where it is the bundled architecture, timm's own takes its place, whose folders can
     be loaded. Raises BadModel where there is no such layer, or more than one (a distilled model has two heads).
     """
-    net = as_timm(model.net, model.preprocess) if isinstance(model.net, VisionTransformer) else model.net
-    name = head_of(net, model.preprocess)
+    net = as_timm(model.net, model.for_pictures) if isinstance(model.net, VisionTransformer) else model.net
+    name = head_of(net, model.for_pictures)
     old: Any = net.get_submodule(name)
     new = nn.Linear(old.in_features, len(names)).to(old.weight)
     nn.init.zeros_(new.weight)

@@ -22,6 +22,8 @@ from gradtoken.models.weights import brief
 NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")  # ORG/NAME
 SECONDS = 3.0  # to wait for a connection
 SETTINGS = ("config.json", "preprocessor_config.json", "processor_config.json")
+VOCABULARY = ("tokenizer.json", "vocab.*", "*.model")
+TOKENIZER = (*VOCABULARY, "tokenizer_config.json", "special_tokens_map.json", "merges.txt", "added_tokens.json")
 SAFE = ("model.safetensors", "model.safetensors.index.json")
 PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
@@ -81,7 +83,7 @@ def fetch_repo(repo: str) -> Path:
     hub = need("huggingface_hub", "transformers")
 
     def download(*files: str) -> Path:
-        return Path(online(repo, lambda: hub.snapshot_download(repo, allow_patterns=[*SETTINGS, *files])))
+        return Path(online(repo, lambda: hub.snapshot_download(repo, allow_patterns=[*SETTINGS, *TOKENIZER, *files])))
 
     folder = download("model*.safetensors", SAFE[1])
     return folder if has_weights(folder) else download("pytorch_model*.bin", PICKLED[1])
@@ -110,8 +112,14 @@ def cached_folder(repo: str) -> Path | None:
     if not isinstance(config, str):
         return None
     folder = Path(config).parent
-    described = is_timm(read_json(Path(config))) or any((folder / name).exists() for name in SETTINGS[1:])
-    return folder if described and has_weights(folder) else None
+    return folder if is_described(folder) and has_weights(folder) else None
+
+
+def is_described(folder: Path) -> bool:
+    """Whether a folder holds what prepares a model's pictures or texts."""
+    config = read_json(folder / "config.json")
+    texts = any("ForSequenceClassification" in head for head in config.get("architectures") or ())
+    return is_timm(config) or any(any(folder.glob(name)) for name in (VOCABULARY if texts else SETTINGS[1:]))
 
 
 def has_weights(folder: Path) -> bool:

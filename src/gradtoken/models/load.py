@@ -19,8 +19,10 @@ from gradtoken.models.labels import Labels
 from gradtoken.models.model import Model, check_names, move, settle
 from gradtoken.models.preprocess import Preprocess
 from gradtoken.models.recipes import from_open_clip
+from gradtoken.models.text import Encode
 from gradtoken.models.weights import SUFFIXES, check_finite
 
+How = Preprocess | Encode | None
 Names = Labels | Sequence[str] | Mapping[Any, str] | str | os.PathLike[str]
 
 
@@ -42,6 +44,7 @@ FORMS = (
     ("torchvision:NAME", "a torchvision classifier, likewise", "torchvision", "torchvision"),
     ("open_clip:NAME/TAG", "the image tower of an open_clip model", "open_clip", "open-clip"),
     ("FOLDER", "a folder that transformers' save_pretrained wrote", "transformers", "transformers"),
+    ("FOLDER", "a classifier of texts with its tokenizer, likewise; hub names too", "transformers", "transformers"),
     ("FOLDER", "a folder with timm's config.json and model.safetensors", "timm", "timm"),
 )
 
@@ -56,7 +59,7 @@ def load(
     *,
     weights: str | os.PathLike[str] | None = None,
     labels: Names | None = None,
-    preprocess: Preprocess | None = None,
+    preprocess: Preprocess | Encode | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | str | None = None,
     headless: bool = False,
@@ -85,7 +88,7 @@ def load(
     return loaded
 
 
-def from_name(name: str, weights: Path | None, preprocess: Preprocess | None, headless: bool) -> Model:
+def from_name(name: str, weights: Path | None, preprocess: How, headless: bool) -> Model:
     """Dispatch on the form of the name."""
     library, colon, rest = name.partition(":")
     if colon and library == "timm":
@@ -110,7 +113,7 @@ def from_name(name: str, weights: Path | None, preprocess: Preprocess | None, he
     raise UnknownName(f"no model {name!r}; {near}expected one of {forms}, or a module")
 
 
-def from_folder(folder: Path, name: str, preprocess: Preprocess | None, headless: bool) -> Model:
+def from_folder(folder: Path, name: str, preprocess: How, headless: bool) -> Model:
     """A folder with a config.json of timm or transformers."""
     if not (folder / "config.json").is_file():
         raise BadModel(f"expected config.json and model.safetensors in the folder {name!r}; there is no config.json")
@@ -119,7 +122,7 @@ def from_folder(folder: Path, name: str, preprocess: Preprocess | None, headless
     return _transformers.load_transformers(folder, name, preprocess, headless)
 
 
-def from_module(net: nn.Module, preprocess: Preprocess | None) -> tuple[Model, int | None]:
+def from_module(net: nn.Module, preprocess: How) -> tuple[Model, int | None]:
     """A network already built, with the preprocessing it carries, and its number of classes where it tells."""
     own, labels, note = preprocess, None, ""
     config: Any = getattr(net, "config", None)
@@ -136,7 +139,8 @@ def from_module(net: nn.Module, preprocess: Preprocess | None) -> tuple[Model, i
     kind = type(net).__name__
     if own is None:
         raise BadModel(
-            f"{kind} does not say how pictures are prepared for it; give preprocess=Preprocess(size=(H, W), ...)"
+            f"{kind} does not say how pictures are prepared for it; give preprocess=Preprocess(size=(H, W), ...), or "
+            "for a model of texts gradtoken.models.text.Encode(tokenizer, length)"
         )
     return Model(net, kind, own, labels, f"the {kind} that was passed in", note), classes_of(net)
 

@@ -10,6 +10,7 @@ from torch import nn
 from gradtoken.errors import BadModel, MissingExtra
 from gradtoken.models.labels import Labels
 from gradtoken.models.preprocess import Preprocess
+from gradtoken.models.text import Encode
 from gradtoken.models.weights import check_finite
 
 HEADLESS = "gives features, not classes: the target must be a callable on its output"
@@ -17,14 +18,34 @@ HEADLESS = "gives features, not classes: the target must be a callable on its ou
 
 @dataclass(frozen=True)
 class Model:
-    """name: as asked for. source: one phrase on the origin of the weights. note: what the user should know, or ""."""
+    """preprocess: of pictures, or of texts. name: as asked for. source: one phrase on the origin of the weights.
+
+    note: what the user should know, or "".
+    """
 
     net: nn.Module
     name: str
-    preprocess: Preprocess
+    preprocess: Preprocess | Encode
     labels: Labels | None
     source: str
     note: str = ""
+
+    @property
+    def for_pictures(self) -> Preprocess:
+        """How pictures are prepared. Raises BadModel for a model of texts."""
+        if isinstance(self.preprocess, Encode):
+            raise BadModel(
+                f"{self.name} reads texts; expected a model of pictures. For texts there are gradtoken.attribute and "
+                "the protocols on words, such as movies/eraser"
+            )
+        return self.preprocess
+
+    @property
+    def for_texts(self) -> Encode:
+        """How texts become tokens. Raises BadModel for a model of pictures."""
+        if not isinstance(self.preprocess, Encode):
+            raise BadModel(f"{self.name} reads pictures; expected a model of texts, with its tokenizer")
+        return self.preprocess
 
 
 def need(package: str, extra: str) -> Any:

@@ -62,7 +62,7 @@ class GridPointing(Protocol):
 
     def joined(self, name: str, cells: Sequence[Sample], model: Model) -> Sample:
         """One picture of the model's size, its labels cell by cell."""
-        height, width = model.preprocess.size
+        height, width = model.for_pictures.size
         canvas = Image.new("RGB", (width, height))
         for cell, box in zip(cells, self.boxes, strict=True):
             assert isinstance(cell.input, Image.Image)

@@ -31,13 +31,21 @@ class Number:
 class View:
     """A sample as the model reads it.
 
-    pixels: (C, H, W), normalised. labels: classes that are true of it. truth: what the protocol laid over the pixels.
+    inputs: pixels (C, H, W), normalised, or what a model of texts is called with, (N,) each. labels: classes that are
+    true of it. truth: what the protocol laid over the pixels or tokens.
     """
 
     id: str
-    pixels: Tensor
+    inputs: Any
     labels: tuple[int, ...]
     truth: Any = None
+
+    @property
+    def pixels(self) -> Tensor:
+        """Of a picture. (C, H, W)"""
+        if not isinstance(self.inputs, Tensor):
+            raise BadSample(f"{self.id}: expected a picture, got a text")
+        return self.inputs
 
 
 def nobody(net: nn.Module, pixels: Tensor) -> Tensor:
@@ -49,9 +57,10 @@ def nobody(net: nn.Module, pixels: Tensor) -> Tensor:
 class Batch:
     """Samples with equally many targets, and one probe of them that all methods share.
 
-    targets: distinct classes of each sample. logits: of the untouched pictures, (B, classes). predict: logits of any
-    pictures (n, C, H, W), best `chunk` at a time. black: what a black pixel is after normalisation, (C,). again: maps
-    (B, K, h, w) of the same targets by the method that is measured, from a network and pictures (B, C, H, W).
+    targets: distinct classes of each sample. logits: of the untouched inputs, (B, classes). predict: logits of any
+    pictures (n, C, H, W), best `chunk` at a time. black: what a black pixel is after normalisation, (C,), or (0,) for
+    texts. again: maps (B, K, h, w) of the same targets by the method that is measured, from a network and pictures
+    (B, C, H, W).
     """
 
     views: Sequence[View]
@@ -138,7 +147,7 @@ def pixels_of(sample: Sample, model: Model, protocol: Protocol) -> Tensor:
 
 def preprocessing(model: Model, protocol: Protocol) -> Preprocess:
     """The model's normalisation and size, and the protocol's way there."""
-    return replace(model.preprocess, resize=protocol.resize, interpolation=protocol.interpolation, resize_to=None)
+    return replace(model.for_pictures, resize=protocol.resize, interpolation=protocol.interpolation, resize_to=None)
 
 
 def one_label(view: View, classes: int) -> int:

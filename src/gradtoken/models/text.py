@@ -1,0 +1,112 @@
+"""From a text to the tokens a network expects, and where in the text each of them lies."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gradtoken.errors import BadModel
+
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """inputs: what the network is called with, (N,) each. truncated: whether it reads only a part of the text.
+
+    spans: first and end character of each token in the text, None for special tokens.
+    """
+
+    inputs: Mapping[str, Tensor]
+    spans: tuple[Span | None, ...]
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class Encode:
+    """Tokens of a text, cut off after `length` of them, special ones included. tokenizer: a fast one of transformers.
+
+    Nothing is padded but by `padded`.
+    """
+
+    tokenizer: Any
+    length: int
+
+    def __post_init__(self) -> None:
+        kind, special = type(self.tokenizer).__name__, self.tokenizer.num_special_tokens_to_add()
+        if not self.tokenizer.is_fast:
+            raise BadModel(f"{kind} does not say where in the text its tokens lie; expected a fast tokenizer")
+        if self.tokenizer.pad_token_id is None:
+            raise BadModel(f"{kind} has no padding token, so texts cannot be batched; set its pad_token")
+        if self.length <= special:
+            raise BadModel(f"expected a length above the {special} special tokens of {kind}, got {self.length}")
+
+    def __call__(self, text: str) -> Encoded:
+        """The tokens of one text."""
+        found = self.tokenizer(
+            text,
+            truncation=True,
+            max_length=self.length,
+            return_overflowing_tokens=True,
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+        )
+        names = [name for name in self.tokenizer.model_input_names if name in found]
+        pairs = zip(found["offset_mapping"][0], found["special_tokens_mask"][0], strict=True)
+        return Encoded(
+            inputs={name: torch.tensor(found[name][0], dtype=torch.long) for name in names},
+            spans=tuple(None if special else (int(a), int(b)) for (a, b), special in pairs),
+            truncated=len(found["input_ids"]) > 1,
+        )
+
+    def padded(self, texts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """Inputs of several texts, padded at their end to the longest and masked there. (B, N) each"""
+        width = max(len(text["input_ids"]) for text in texts)
+        fill = {"input_ids": self.tokenizer.pad_token_id, "token_type_ids": self.tokenizer.pad_token_type_id}
+
+        def filled(x: Tensor, name: str) -> Tensor:
+            return F.pad(x, (0, width - len(x)), value=fill.get(name, 0))
+
+        return {name: torch.stack([filled(text[name], name) for text in texts]) for name in texts[0]}
+
+    def describe(self) -> dict[str, Any]:
+        """All settings as JSON values; the tokenizer as a digest of all that decides its tokens."""
+        whole = json.loads(self.tokenizer.backend_tokenizer.to_str())
+        rules = {name: value for name, value in whole.items() if name not in ("truncation", "padding")}  # of a call
+        digest = hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()[:16]
+        return {"tokenizer": type(self.tokenizer).__name__, "rules": digest, "length": self.length}
+
+
+def encode_of(net: nn.Module, tokenizer: Any, name: str) -> Encode:
+    """For a network with its tokenizer: as many tokens as both take."""
+    config: Any = net.config
+    if config.pad_token_id is None or config.pad_token_id != tokenizer.pad_token_id:
+        raise BadModel(
+            f"{name}: the model's pad_token_id is {config.pad_token_id}, that of its tokenizer "
+            f"{tokenizer.pad_token_id}; set both to one token in config.json and the tokenizer's files"
+        )
+    if len(tokenizer) > config.vocab_size:
+        raise BadModel(
+            f"{name}: its tokenizer has {len(tokenizer)} tokens and the model {config.vocab_size}; use the tokenizer "
+            "that the model was trained with"
+        )
+    limits = [tokenizer.model_max_length, getattr(config, "max_position_embeddings", None), *positions(net)]
+    length = min(limit for limit in limits if isinstance(limit, int))
+    if length > 10**9:  # what transformers writes where nobody said
+        raise BadModel(f"{name} does not say how many tokens it reads; set model_max_length of its tokenizer")
+    return Encode(tokenizer, length)
+
+
+def positions(net: nn.Module) -> list[int]:
+    """Entries of its tables of positions; some families leave those up to the padding token's number unused."""
+    tables = [
+        module
+        for name, module in net.named_modules()
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding)
+    ]
+    return [t.num_embeddings - (0 if t.padding_idx is None else t.padding_idx + 1) for t in tables]
