@@ -11,7 +11,7 @@ import pytest
 
 from gradtoken.benchmark import html, texts
 from gradtoken.benchmark.pictures import shown
-from gradtoken.benchmark.plan import planned
+from gradtoken.benchmark.plan import fingerprint_of, planned
 from gradtoken.benchmark.report import Report
 from gradtoken.benchmark.running import run
 from gradtoken.data.opening import open_data
@@ -141,6 +141,7 @@ def test_a_changed_protocol_is_named_with_its_change(data, tmp_path):
 def test_a_protocol_of_another_version_is_refused(folder, tmp_path):
     manifest = json.loads(json.dumps(folder.manifest))
     manifest["settings"]["protocol"]["version"] = 0
+    manifest["fingerprint"] = fingerprint_of(manifest["settings"])
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(BadRun, match="another version of abpc/agcam2024, which differs in version"):
         Report.of(tmp_path)

@@ -7,7 +7,7 @@ import pytest
 
 from gradtoken.benchmark.columns import column_of
 from gradtoken.benchmark.folder import RunFolder
-from gradtoken.benchmark.plan import Variant
+from gradtoken.benchmark.plan import Variant, fingerprint_of
 from gradtoken.benchmark.rows import Row, write
 from gradtoken.benchmark.summary import DRAWS, SEED, Resampling, summarised
 from gradtoken.errors import BadRun
@@ -138,11 +138,11 @@ def folder_of(root, units):
     """A run folder with the rows of one method, written by hand; None leaves a unit out."""
     settings = {"data": {"samples": 2 * len(units)}, "unit": 2, "protocol": {"name": small.PROTOCOL}}
     (root / "rows").mkdir(parents=True)
-    (root / "manifest.json").write_text(json.dumps({"fingerprint": "mark", "settings": settings}))
+    (root / "manifest.json").write_text(json.dumps({"fingerprint": fingerprint_of(settings), "settings": settings}))
     folder, variant = RunFolder.open(root), Variant("a")
     for unit, rows in zip(folder.units, units, strict=True):
         if rows is not None:
-            write(folder.path(variant, unit), rows, {"fingerprint": "mark"})
+            write(folder.path(variant, unit), rows, {"fingerprint": fingerprint_of(settings)})
     return folder, variant
 
 
