@@ -1,0 +1,23 @@
+"""A benchmark of all methods that needs no data: the bundled model on the bundled pictures."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from gradtoken.benchmark.folder import RunFolder
+from gradtoken.benchmark.plan import planned
+from gradtoken.benchmark.running import run
+from gradtoken.data.bundled import open_bundled
+from gradtoken.models.load import load
+from gradtoken.protocols import PROTOCOLS
+from gradtoken.protocols.mosaics import GridPointing
+
+ROUNDS = 4  # of mosaics, each of another four of the five pictures
+
+
+def run_demo(root: Path) -> list[RunFolder]:
+    """Class selectivity on mosaics, and perturbation. Five pictures show how it works, not which method is best."""
+    model, data = load("bundled"), open_bundled()
+    mosaics, erasing = PROTOCOLS["grid-pointing-game/2x2"], PROTOCOLS["perturbation/gradtoken2025"]
+    assert isinstance(mosaics, GridPointing)
+    plans = [planned(replace(mosaics, rounds=ROUNDS), data, model), planned(erasing, data, model)]
+    return [run(plan, root / plan.protocol.name.replace("/", "-")) for plan in plans]
