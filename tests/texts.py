@@ -21,11 +21,15 @@ TEXT = (
 LENGTH = 24
 
 
-def tokenizer(length: int = LENGTH):
+def tokenizer(length: int = LENGTH, learnt_from=()):
+    """learnt_from: texts whose word pieces are known instead."""
     t, tokenizers = pytest.importorskip("transformers"), pytest.importorskip("tokenizers")
-    made = tokenizers.Tokenizer(tokenizers.models.WordPiece(VOCAB, unk_token="[UNK]"))
+    made = tokenizers.Tokenizer(tokenizers.models.WordPiece({} if learnt_from else VOCAB, unk_token="[UNK]"))
     made.normalizer = tokenizers.normalizers.BertNormalizer(lowercase=True)
     made.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    if learnt_from:
+        trainer = tokenizers.trainers.WordPieceTrainer(vocab_size=1500, special_tokens=SPECIAL, show_progress=False)
+        made.train_from_iterator(learnt_from, trainer)
     ends = [(token, VOCAB[token]) for token in ("[CLS]", "[SEP]")]
     made.post_processor = tokenizers.processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
     names = {"unk_token": "[UNK]", "pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}

@@ -1,5 +1,7 @@
 """Texts as tokens with their places, and classifiers of texts from a folder."""
 
+import shutil
+
 import pytest
 import torch
 
@@ -10,6 +12,7 @@ from gradtoken.models.load import load
 from gradtoken.models.text import Encode, encode_of
 from tests import texts
 from tests.reference import rationales as naive
+from tests.zoo import shaken
 
 
 @pytest.fixture
@@ -86,6 +89,46 @@ def test_loading_a_folder(folder):
     R = gradtoken.attribute(model.net, inputs, 0)
     assert R.shape == (1, len(encoded.spans))
     assert load(model.net, preprocess=model.preprocess).preprocess is model.preprocess
+
+
+FAMILIES = {
+    "Roberta": {"max_position_embeddings": texts.LENGTH + 1},
+    "DistilBert": {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32},
+    "Electra": {"embedding_size": 16},
+    "Albert": {"embedding_size": 8},
+    "ModernBert": {"global_attn_every_n_layers": 1, "bos_token_id": 2, "eos_token_id": 3},
+    "Llama": {},
+    "GPT2": {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": texts.LENGTH},
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families_of_classifiers(tmp_path, family):
+    t = pytest.importorskip("transformers")
+    size = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    size = {} if family in ("DistilBert", "GPT2") else size
+    kept = {"max_position_embeddings": texts.LENGTH, "vocab_size": len(texts.VOCAB), "pad_token_id": 0, "num_labels": 2}
+    config = getattr(t, f"{family}Config")(**size, **{**kept, **FAMILIES[family]})
+    shaken(getattr(t, f"{family}ForSequenceClassification")(config)).double().save_pretrained(tmp_path)
+    texts.tokenizer().save_pretrained(tmp_path)
+    model = load(tmp_path, dtype="float64")
+    assert model.preprocess.length == texts.LENGTH
+    some = [model.for_texts(text) for text in ("never dull", "the film is not good . " * 8)]
+    together = gradtoken.attribute(model.net, model.for_texts.padded([one.inputs for one in some]), 1, allow_blank=True)
+    for one, R in zip(some, together, strict=True):
+        alone = gradtoken.attribute(model.net, model.for_texts.padded([one.inputs]), 1, allow_blank=True)[0]
+        torch.testing.assert_close(R[: len(alone)], alone)
+        assert not R[len(alone) :].any()
+
+
+def test_a_hub_name_from_the_cache(folder, tmp_path_factory, monkeypatch):
+    cache = tmp_path_factory.mktemp("hub")
+    monkeypatch.setattr(pytest.importorskip("huggingface_hub.constants"), "HF_HUB_CACHE", str(cache))
+    place = cache / "models--someone--tiny"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs/main").write_text("0" * 40)
+    shutil.copytree(folder, place / "snapshots" / ("0" * 40))
+    assert load("someone/tiny").preprocess.length == texts.LENGTH
 
 
 def test_the_shorter_length_counts(folder):

@@ -1,20 +1,29 @@
 """Words against rationales: the protocol against a naive version."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from gradtoken.benchmark.plan import Plan, Variant, planned
+from gradtoken.benchmark.report import Report
+from gradtoken.benchmark.running import run
 from gradtoken.benchmark.work import measured
+from gradtoken.data import open_data
 from gradtoken.data.sample import Sample
 from gradtoken.errors import BadModel
 from gradtoken.methods import METHODS
+from gradtoken.models.model import Model
+from gradtoken.models.text import Encode
 from gradtoken.protocols import PROTOCOLS
 from tests import texts
 from tests.protocols import tiny
 from tests.reference import rationales as naive
 
 ERASER = PROTOCOLS["movies/eraser"]
+MOVIES = Path(__file__).parents[3] / "shared" / "data" / "movies"
 SOME = ("gradtoken", "raw_attention", "rollout", "gradcam", "transattrib", "generic_attention", "input_x_gradient")
 
 
@@ -114,16 +123,10 @@ def test_the_label_is_explained_and_not_the_prediction(monkeypatch):
         asked.append(probe.chosen.indices.tolist())
         return known(probe, **options)
 
-    monkeypatch.setitem(METHODS, "gradtoken", tiny_entry(watched))
+    monkeypatch.setitem(METHODS, "gradtoken", replace(METHODS["gradtoken"], call=watched))
     one = "the film is not good"
     values(texts.text_model(), [texts.document("a", one, [1], 0), texts.document("b", one, [1], 1)], "gradtoken")
     assert asked == [[[0], [1]]]
-
-
-def tiny_entry(call):
-    from dataclasses import replace
-
-    return replace(METHODS["gradtoken"], call=call)
 
 
 def test_documents_that_cannot_be_measured_are_left_out_with_the_reason():
@@ -173,3 +176,30 @@ def test_a_plan_of_texts_knows_its_tokenizer():
     settings = [planned(ERASER, data, texts.text_model(n)).manifest()["settings"]["preprocessing"] for n in (20, 24)]
     assert [one["length"] for one in settings] == [20, 24]
     assert settings[0]["rules"] == settings[1]["rules"]
+
+
+@pytest.mark.skipif(not MOVIES.is_dir(), reason="the reviews are not here")
+def test_reviews_end_to_end(tmp_path):
+    data = open_data(MOVIES)
+    data = replace(data, ids=data.ids[:4])
+    samples = list(data)
+    tokenizer = texts.tokenizer(96, [sample.input for sample in samples])
+    net = texts.bert(96, vocab_size=len(tokenizer)).double()
+    model = Model(net, "tiny", Encode(tokenizer, 96), None, "random")
+    plan = planned(ERASER, data, model, SOME, batch=3)
+    report = Report.of(run(plan, tmp_path).root)
+    assert {line.title.split()[0]: line.samples for line in report.lines} == dict.fromkeys(SOME, 4)
+    vocab = tokenizer.get_vocab()
+    for line in report.lines:
+        method = line.title.split()[0]
+        options = ERASER.options.get(method, {})
+        expected = naive.numbers(
+            [naive.document(net, vocab, 96, one, method, options, ERASER.ks) for one in samples], ERASER.ks
+        )
+        tiny.same({name: one.value for name, one in line.numbers.items()}, expected)
+        assert 0.5 < line.numbers["marked words not read"].value < 1
+    for one in samples:
+        pieces = naive.read(one.input, vocab, 96)
+        scores = np.random.default_rng(0).normal(size=len(pieces)).tolist()
+        ours = naive.word_scores(scores, pieces, one.truth.words)
+        np.testing.assert_array_equal(ours, naive.counted_scores(scores, pieces, one.truth.words))

@@ -33,11 +33,13 @@ def predictor(plan: Plan) -> Callable[[Inputs], Tensor]:
     """Logits of n inputs, without a graph."""
 
     def predict(inputs: Inputs) -> Tensor:
+        def part(i: int) -> Inputs:
+            return mapped(lambda x: x[i : i + plan.chunk], inputs)
+
         found = tensors(inputs)
         with untouched(plan.model.net, found), torch.inference_mode():
             starts = range(0, len(found[0]), plan.chunk)
-            parts = (mapped(lambda x, i=i: x[i : i + plan.chunk], inputs) for i in starts)  # type: ignore[misc]
-            return torch.cat([logits_of(apply(plan.model.net, some)) for some in parts])
+            return torch.cat([logits_of(apply(plan.model.net, part(i))) for i in starts])
 
     return predict
 

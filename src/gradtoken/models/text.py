@@ -1,6 +1,7 @@
 """From a text to the tokens a network expects, and where in the text each of them lies."""
 
 import hashlib
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,11 +32,13 @@ class Encoded:
 class Encode:
     """Tokens of a text, cut off after `length` of them, special ones included. tokenizer: a fast one of transformers.
 
-    Nothing is padded but by `padded`.
+    names: of what the network is called with, by default all that the tokenizer makes. Nothing is padded but by
+    `padded`.
     """
 
     tokenizer: Any
     length: int
+    names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         kind, special = type(self.tokenizer).__name__, self.tokenizer.num_special_tokens_to_add()
@@ -56,7 +59,7 @@ class Encode:
             return_offsets_mapping=True,
             return_special_tokens_mask=True,
         )
-        names = [name for name in self.tokenizer.model_input_names if name in found]
+        names = [name for name in self.names or self.tokenizer.model_input_names if name in found]
         pairs = zip(found["offset_mapping"][0], found["special_tokens_mask"][0], strict=True)
         return Encoded(
             inputs={name: torch.tensor(found[name][0], dtype=torch.long) for name in names},
@@ -79,7 +82,8 @@ class Encode:
         whole = json.loads(self.tokenizer.backend_tokenizer.to_str())
         rules = {name: value for name, value in whole.items() if name not in ("truncation", "padding")}  # of a call
         digest = hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()[:16]
-        return {"tokenizer": type(self.tokenizer).__name__, "rules": digest, "length": self.length}
+        names = list(self.names or self.tokenizer.model_input_names)
+        return {"tokenizer": type(self.tokenizer).__name__, "rules": digest, "length": self.length, "names": names}
 
 
 def encode_of(net: nn.Module, tokenizer: Any, name: str) -> Encode:
@@ -99,7 +103,8 @@ def encode_of(net: nn.Module, tokenizer: Any, name: str) -> Encode:
     length = min(limit for limit in limits if isinstance(limit, int))
     if length > 10**9:  # what transformers writes where nobody said
         raise BadModel(f"{name} does not say how many tokens it reads; set model_max_length of its tokenizer")
-    return Encode(tokenizer, length)
+    taken = inspect.signature(net.forward).parameters
+    return Encode(tokenizer, length, tuple(name for name in tokenizer.model_input_names if name in taken))
 
 
 def positions(net: nn.Module) -> list[int]:
