@@ -272,6 +272,18 @@ def test_a_mask_of_numbers_is_not_what_is_explained():
     torch.testing.assert_close(Probe(net, swapped, 0).plain.gradient("input", 0), expected)
 
 
+@pytest.mark.parametrize("name", TEXTS)
+def test_blocks_are_found_anew_where_a_mask_begins_to_hide_something(name):
+    """Libraries leave out a mask that hides nothing, and what is made of it."""
+    net = TEXTS[name]().double()
+    full, padded = ({key: x[i : i + 1] for key, x in zoo.TEXT.items()} for i in range(2))
+    expected = Probe(copy.deepcopy(net), padded, 0).plain
+    assert Probe(net, full, 0).stream
+    found = Probe(net, padded, 0).plain
+    for place in PLACES:
+        torch.testing.assert_close(found.value(place, 1), expected.value(place, 1), msg=place)
+
+
 def test_the_picture_is_what_is_explained_wherever_it_stands():
     vit = zoo.timm_model()
 

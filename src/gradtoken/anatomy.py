@@ -1,7 +1,7 @@
 """Where the blocks of a model begin and end, found by following what its operations make of each attention's result.
 
 Tensors are known by their number: how many operations with a floating result came before in one forward pass. The
-numbers are the same in every pass on inputs of one shape, whatever their values.
+numbers are the same in every pass on inputs of one signature (`gradtoken.inputs.signature`).
 """
 
 from collections.abc import Iterator, MutableMapping

@@ -58,8 +58,16 @@ def explained_of(inputs: Inputs) -> Tensor | None:
 
 
 def signature(inputs: Inputs) -> tuple[Any, ...]:
-    """What decides how many tokens a model makes: the shapes without the batch."""
-    return tuple((tuple(x.shape[1:]), x.dtype) for x in tensors(inputs))
+    """What decides which operations a model makes: the shapes without the batch, and whether a mask hides anything.
+
+    Libraries leave out a mask that hides nothing, and with it operations.
+    """
+    return tuple((tuple(x.shape[1:]), x.dtype, uniform(x)) for x in tensors(inputs))
+
+
+def uniform(x: Tensor) -> tuple[bool, bool] | None:
+    """Whether all, and whether any entries of what may be a mask are other than zero; None for a floating tensor."""
+    return None if x.is_floating_point() else (bool(x.all()), bool(x.any()))
 
 
 def replaced(inputs: Inputs, picture: Tensor, pictures: Tensor) -> Inputs:
