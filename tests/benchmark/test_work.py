@@ -2,7 +2,6 @@
 
 import copy
 import random
-from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -26,11 +25,8 @@ def model():
 def work(model, some=None, methods=("gradtoken",), **sizes):
     """Rows by method."""
     plan = tiny.plan_of(some, net=model, methods=methods, **sizes)
-    found = Counter()
     rows = {variant.method: [] for variant in plan.variants}
     for unit in plan.units:
-        for variant in plan.variants:
-            found[variant.key] += 1
         for key, part in measured(plan, unit, plan.variants).items():
             rows[key.rsplit("-", 1)[0]] += part
     return rows

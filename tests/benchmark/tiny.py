@@ -1,7 +1,5 @@
 """A tiny model, a few pictures, and runs of them that count how often a method is called."""
 
-from collections import Counter
-
 import numpy as np
 import torch
 from PIL import Image
@@ -136,13 +134,3 @@ def replaced(monkeypatch, call, name="gradtoken", class_aware=True):
     entry = Entry(name, counted, known.paper, known.summary, known.formula, class_aware, "", (), "", {})
     monkeypatch.setitem(METHODS, name, entry)
     return seen
-
-
-def counter(model):
-    """How many pictures went through the model, as they go."""
-    passed = Counter()
-
-    def count(net, inputs, output):
-        passed["pictures"] += len(inputs[0])
-
-    return passed, model.net.register_forward_hook(count)

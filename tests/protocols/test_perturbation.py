@@ -95,7 +95,7 @@ def test_abpc_is_the_formula(method, model, known, tmp_path):
     assert got["label"]["abpc"] == pytest.approx(got["label"]["lerf"] - got["label"]["morf"], abs=1e-12)
 
 
-@pytest.mark.parametrize(("name", "steps", "count"), [("tam2021", 28, 5), ("petsiuk2018", 224, 1)])
+@pytest.mark.parametrize(("name", "steps", "count"), [("tam2021", 28, 3), ("petsiuk2018", 224, 1)])
 @pytest.mark.parametrize("method", ["gradtoken", "rollout"])
 def test_insertion_and_deletion_are_the_formula(name, steps, count, method, model, tmp_path):
     known, K = Naive(model, tiny.samples(count)), naive.rise_kernel()
@@ -124,7 +124,7 @@ def fixed(*values):
 @pytest.mark.parametrize("name", tiny.PUBLISHED)
 @pytest.mark.parametrize("value", [0.0, -0.3])
 def test_a_constant_map_is_erased_in_reading_order(name, value, model, monkeypatch, tmp_path):
-    count = 1 if "petsiuk" in name else 5
+    count = 1 if "petsiuk" in name else 3
     if "petsiuk" in name and value == 0.0:
         pytest.skip("224 steps take long; one value is enough")
     known, flat = Naive(model, tiny.samples(count)), [np.full(tiny.SIZE, 1.0)] * count
@@ -149,13 +149,13 @@ def test_a_constant_map_is_erased_in_reading_order(name, value, model, monkeypat
 def test_equal_patches_go_in_reading_order(name, model, monkeypatch, tmp_path):
     values = [0.0] * 5 + [1.0] * 6 + [0.0] * 5
     R = naive.enlarged(np.array(values).reshape(4, 4), tiny.SIZE)
-    known = Naive(model, tiny.samples(5))
+    known = Naive(model, tiny.samples(3))
     tiny.replaced(monkeypatch, fixed(*values))
-    for got in found(tmp_path, name, model, "gradtoken", some=tiny.samples(5)).values():
+    for got in found(tmp_path, name, model, "gradtoken", some=tiny.samples(3)).values():
         if "positive" in got:
-            expected = naive.perturbation(known.net, known.x, [R] * 5, known.labels, known.black)
+            expected = naive.perturbation(known.net, known.x, [R] * 3, known.labels, known.black)
         elif "abpc" in got:
-            expected = {"abpc": naive.abpc(known.net, known.x, [R] * 5, known.labels)}
+            expected = {"abpc": naive.abpc(known.net, known.x, [R] * 3, known.labels)}
         else:
             cases = list(zip(known.x, known.predicted, strict=True))
             expected = {
@@ -195,7 +195,7 @@ def test_rows_do_not_depend_on_sizes(name, method, model, tmp_path):
     protocol = tiny.PUBLISHED[name]
     sizes = [{"batch": 1, "chunk": 7, "unit": 1}, {"batch": 3, "chunk": 50, "unit": 4}, {"batch": 64, "chunk": 500}]
     first, *others = [
-        tiny.rows(tmp_path / str(i), tiny.samples(6), protocol, model, [method], **one) for i, one in enumerate(sizes)
+        tiny.rows(tmp_path / str(i), tiny.samples(4), protocol, model, [method], **one) for i, one in enumerate(sizes)
     ]
     for other in others:
         tiny.same(first, other, 1e-6 if protocol.score == "probability" else 0)
