@@ -16,7 +16,7 @@ from tests import zoo
 from tests.benchmark import tiny
 from tests.reference import erasing as naive
 
-AWARE, AGNOSTIC = ("gradtoken", "input_x_gradient"), ("rollout", "random")
+AWARE, AGNOSTIC = ("gradtoken", "input_x_gradient"), ("rollout", "raw_attention")
 
 
 class Naive:
