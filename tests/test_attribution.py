@@ -81,6 +81,12 @@ def test_unknown_method(vit, x):
         attribute(vit, x, method="gradtokn")
 
 
+def test_a_message_lists_every_method_and_counts_names_that_are_too_many(vit, x):
+    with pytest.raises(UnknownName, match=rf"no method '\?'; known: {', '.join(METHODS)}$"):
+        attribute(vit, x, method="?")
+    assert str(UnknownName.among("class", "?", map(str, range(50)))).endswith("38, 39 and 10 more")
+
+
 def test_one_method_at_a_time(vit, x):
     with pytest.raises(BadTarget, match=r"one method, got \['gradtoken'\]; gradtoken.compare takes several"):
         attribute(vit, x, method=["gradtoken"])

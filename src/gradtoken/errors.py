@@ -21,6 +21,8 @@ Every message says what was expected, what came and what to do.
 import difflib
 from collections.abc import Iterable
 
+MOST = 40  # names that a message lists
+
 
 class GradTokenError(Exception):
     """Base of every error this package raises on purpose."""
@@ -34,7 +36,9 @@ class UnknownName(GradTokenError, LookupError):
         """`no method 'rollot'; did you mean 'rollout'?`."""
         names = list(known)
         near = difflib.get_close_matches(str(name).lower(), names, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(names[:20]) or 'none'}"
+        more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
+        listed = f"known: {', '.join(names[:MOST]) or 'none'}{more}"
+        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else listed
         return cls(f"no {kind} {name!r}; {hint}")
 
 

@@ -5,11 +5,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import CheckpointError
 
 from gradtoken.align import align
 from gradtoken.attention import Attention, rows, working_dtype
-from gradtoken.errors import BadModel, NoBlocks
+from gradtoken.errors import NoBlocks
 from gradtoken.tape import same
 
 Place = tuple[str, int]
@@ -64,10 +63,10 @@ class Run:
         nodes = [self.node(name, block) for block in wanted]
         if not nodes:
             return
-        found: list[list[Tensor]] = [[] for _ in nodes]
+        raw, found = [node.raw for node in nodes], [list[Tensor]() for _ in nodes]
         with torch.inference_mode(False):
             for score in self.scores.sum(dim=0):
-                grads = gradients(score, [node.raw for node in nodes])
+                grads = torch.autograd.grad(score, raw, retain_graph=True, materialize_grads=True)
                 for kept, node, g in zip(found, nodes, grads, strict=True):
                     kept.append(node.read(g).to(working_dtype(g)))
         for block, by_score in zip(wanted, found, strict=True):
@@ -84,7 +83,7 @@ class Run:
         node = self.node(*place)
         with torch.inference_mode(False), torch.enable_grad():
             total = (read(raw) * seed.to(raw.dtype)).sum()
-            (g,) = gradients(total, [node.raw])
+            (g,) = torch.autograd.grad(total, [node.raw], retain_graph=True, materialize_grads=True)
         return node.read(g).to(working_dtype(g))
 
     def A(self, block: int, start: int = 0, stop: int | None = None) -> Tensor:
@@ -97,14 +96,6 @@ class Run:
         dZ = self.gradient("Z", block)[..., start:stop, :]
         result: Tensor = dZ @ self.value("v", block)[:, None].mT
         return result
-
-
-def gradients(score: Tensor, nodes: list[Tensor]) -> tuple[Tensor, ...]:
-    """The gradient of a number by each node. Raises BadModel where a checkpoint is computed again in another way."""
-    try:
-        return torch.autograd.grad(score, nodes, retain_graph=True, materialize_grads=True)
-    except CheckpointError:
-        raise BadModel("this method changes what gradient checkpoints compute again; turn checkpointing off") from None
 
 
 class View(NamedTuple):

@@ -9,6 +9,8 @@ from PIL import Image
 
 from gradtoken.comparison import Cell, Column, Comparison, Row
 from gradtoken.draw.figure import rendered
+from gradtoken.draw.panels import scale_of
+from gradtoken.draw.style import Style
 from gradtoken.draw.table import MOST, WIDE, blocks_of, figure
 from gradtoken.draw.table_html import fragment, page
 from tests.draw.test_figure import footer, texts
@@ -50,6 +52,13 @@ def test_rows_and_columns_are_named():
     assert said.count("no map") == 2
     assert "0.jpg" not in said, "the one file needs no name in each row"
     assert texts(figure(comparison(sizes=((50, 30), (30, 50))))).count("1.jpg") == 2
+
+
+def test_a_head_has_a_sign_even_where_all_of_it_is_against_the_class():
+    against = -1 - example().relevance
+    one, alone = (example(method="gradtoken", relevance=against, options=o) for o in ({"head": 3}, {}))
+    assert scale_of(one, [one], Style()).signed
+    assert not scale_of(alone, [alone], Style()).signed
 
 
 def test_each_map_has_its_own_scale_unless_they_share_one():

@@ -21,9 +21,12 @@ SMALL = 7.5  # font size in points
 
 
 def scale_of(one: "Explanation", among: "Sequence[Explanation]", style: Style) -> Scale:
-    """The scale of one map, or the one it shares with the maps of the same method; these are all signed or none."""
+    """The scale of one map, or the one it shares with the maps of the same method; these are all signed or none.
+
+    The map of a single head is signed also where all of it has one sign, which heads beside it may not share.
+    """
     alike = [e.relevance for e in among if method(e) == method(one)]
-    signed = any(map(is_signed, alike))
+    signed = "head" in one.options or any(map(is_signed, alike))
     maps = alike if style.shared_scale else [one.relevance]
     return Scale.of(maps, style.colours, style.limits, style.clipped(one.relevance), signed)
 
