@@ -108,8 +108,8 @@ def page(options: argparse.Namespace) -> str:
     )
     middle = (
         f"## 50,000 pictures through ViT-B/16 on one H200\n\nNot measured: counted operations of a picture (untouched, "
-        f"{STEPS} erased pictures for the prediction, and again for the label of the {1 - TOP1:.0%} where it is another "
-        f"class), at {REACHED:.0%} of the rates of the card's data sheet. Reading 50,000 pictures is "
+        f"{STEPS} erased pictures for the prediction, and again for the label of the {1 - TOP1:.0%} where that is "
+        f"another class), at {REACHED:.0%} of the rates of the card's data sheet. Reading 50,000 pictures is "
         "not in it."
     )
     first = table(["method", "a picture", "in forward passes"], shares(options))

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from gradtoken.benchmark.plan import Variant
-from gradtoken.benchmark.work import measured
+from gradtoken.benchmark.work import maps_of, measured
 from gradtoken.data.sample import Sample
 from gradtoken.errors import BadPicture, BadRelevance, BadSample, NoRule
+from gradtoken.probe import Probe
 from tests.benchmark import tiny
 
 METRICS = {"untouched", "positive"}
@@ -205,3 +206,11 @@ def test_options_reach_the_method(model):
     one, other = measured(plan, range(tiny.COUNT), plan.variants).values()
     assert tiny.valued(one).keys() == tiny.valued(other).keys()
     assert tiny.valued(one) != tiny.valued(other)
+
+
+def test_a_random_method_draws_other_numbers_for_each_sample_and_the_same_in_any_batch(model):
+    together, alone = (tiny.valued(work(model, methods=("random",), batch=n)["random"]) for n in (4, 1))
+    assert together == alone
+    pixels = model.preprocess(tiny.picture(0)).pixels[None].double()
+    one, other = (maps_of(Variant("random"), name, Probe(model.net, pixels, 0)) for name in "ab")
+    assert not torch.equal(one, other)

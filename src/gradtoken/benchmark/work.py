@@ -1,12 +1,15 @@
 """One unit of a run: its samples through the model once, and all its methods on the same recording."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 
 import torch
 from torch import Tensor
 
+from gradtoken import manual
 from gradtoken.attribution import check_maps, to_maps
 from gradtoken.benchmark.plan import Plan, Variant
 from gradtoken.benchmark.rows import Row
@@ -125,17 +128,19 @@ def black_of(plan: Plan) -> Tensor:
 
 
 def rows_of(plan: Plan, batch: Batch, variant: Variant) -> list[Row]:
-    """What one method gets; where it fails on a batch, the samples are tried one by one."""
-    targets = [list(one) for one in batch.targets]
+    """What one method gets; where it fails on a batch, or is random, the samples are taken one by one."""
+    targets, one_by_one = [list(one) for one in batch.targets], len(batch.views) > 1
+    if one_by_one and is_random(variant):
+        return rows_one_by_one(plan, batch, variant)
+    explain = partial(maps_of, variant, batch.views[0].id)
     try:
         asks = plan.protocol.asks_of(METHODS[variant.method].class_aware)
-        known = replace(batch, again=lambda net, pixels: maps_of(variant, Probe(net, pixels, targets)))
-        measures = plan.protocol.measure(known, maps_of(variant, batch.probe), asks)
+        known = replace(batch, again=lambda net, pixels: explain(Probe(net, pixels, targets)))
+        measures = plan.protocol.measure(known, explain(batch.probe), asks)
     except GradTokenError as error:
-        if len(batch.views) == 1:
-            return [refused(batch.views[0].id, error)]
-        alone = (batch_of(plan, [one]) for one in taken_apart(batch))
-        return [row for one in alone for row in rows_of(plan, one, variant)]
+        if one_by_one:
+            return rows_one_by_one(plan, batch, variant)
+        return [refused(batch.views[0].id, error)]
     return [
         Row(view.id, ask, name, values[i].flatten().tolist())
         for ask, found in measures.items()
@@ -144,9 +149,27 @@ def rows_of(plan: Plan, batch: Batch, variant: Variant) -> list[Row]:
     ]
 
 
-def maps_of(variant: Variant, probe: Probe) -> Tensor:
-    """What a method says of a probe; a map may be zero everywhere. (B, K, h, w)"""
-    R = METHODS[variant.method].bind(variant.options)(probe)
+def rows_one_by_one(plan: Plan, batch: Batch, variant: Variant) -> list[Row]:
+    """The same from a batch for each sample."""
+    alone = (batch_of(plan, [one]) for one in taken_apart(batch))
+    return [row for one in alone for row in rows_of(plan, one, variant)]
+
+
+def is_random(variant: Variant) -> bool:
+    """Whether a method draws numbers."""
+    return any(option.name == "generator" for option in manual.options(METHODS[variant.method]))
+
+
+def maps_of(variant: Variant, sample: str, probe: Probe) -> Tensor:
+    """What a method says of a probe; a map may be zero everywhere. (B, K, h, w)
+
+    sample: the id of the only one, where the method draws numbers: each sample has its own, in whatever batch or run.
+    """
+    options = dict(variant.options)
+    if is_random(variant):
+        seed = int.from_bytes(hashlib.sha256(sample.encode(errors="surrogatepass")).digest()[:7], "big")
+        options["generator"] = torch.Generator().manual_seed(seed)
+    R = METHODS[variant.method].bind(options)(probe)
     check_maps(R, variant.method, allow_blank=True)
     return to_maps(probe, R)
 

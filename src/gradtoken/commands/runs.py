@@ -128,6 +128,29 @@ def merge(
 
 
 @app.command()
+def demo(
+    output: Annotated[Path, typer.Option("--out", "-o", help="The runs' folder.")] = Path("gradtoken-benchmark-demo"),
+    threads: Threads = None,
+) -> None:
+    """Measure all methods with the bundled model on the bundled pictures; no data is needed."""
+    from gradtoken.batch import bars
+    from gradtoken.benchmark.demo import run_demo
+    from gradtoken.benchmark.report import Report
+
+    with friendly():
+        limit_threads(threads)
+        with bars():
+            folders = run_demo(output)
+        for folder in folders:
+            found = Report.of(folder.root)
+            page = folder.root / "report.html"
+            write(found, {".html": page})
+            show(found)
+            say(f"report -> {page}\n")
+        complain("five pictures show how a benchmark works, not which method is best", "dim")
+
+
+@app.command()
 def reproduce(  # noqa: PLR0913
     table: Annotated[list[str] | None, typer.Option(help="1, 2, 3 or 4; repeatable.")] = None,
     figure: Annotated[list[str] | None, typer.Option(help="6 or 11; repeatable.")] = None,

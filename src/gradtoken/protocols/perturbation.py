@@ -76,7 +76,7 @@ class Perturbation(Protocol):
     def targets(self, view: View, logits: Tensor) -> tuple[int, ...]:
         predicted = int(logits.argmax())
         if self.only_correct and predicted != one_label(view, len(logits)):
-            raise BadSample(f"{view.id}: left out, for its prediction {predicted} is not its label {view.labels[0]}")
+            raise BadSample(f"{view.id}: left out, for its prediction is not its label")
         if self.asks == ("predicted",) and self.score == "probability":
             return (predicted,)
         if self.asks == ("label",):
