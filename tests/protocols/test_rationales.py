@@ -13,10 +13,11 @@ from gradtoken.benchmark.running import run
 from gradtoken.benchmark.work import measured
 from gradtoken.data import open_data
 from gradtoken.data.sample import Sample
-from gradtoken.errors import BadModel
+from gradtoken.errors import BadModel, BadSample
 from gradtoken.methods import METHODS
 from gradtoken.models.model import Model
 from gradtoken.models.text import Encode
+from gradtoken.probe import LEARNT
 from gradtoken.protocols import PROTOCOLS
 from tests import texts
 from tests.protocols import tiny
@@ -169,6 +170,24 @@ def test_protocols_for_pictures_refuse_a_model_of_texts_and_texts():
         "and the protocols on words, such as movies/eraser",
         "text": "text: expected a picture, got a text; perturbation/gradtoken2025 is for pictures",
     }
+
+
+def test_methods_for_pictures_are_refused_once_for_a_batch():
+    model, calls, counts = texts.text_model(), [], []
+    model.net.register_forward_hook(lambda *_: calls.append(1))
+    for method in ("raw_attention", "occlusion"):
+        LEARNT.clear()
+        calls.clear()
+        values(model, texts.documents(), method, 6)
+        counts.append(len(calls))
+    assert counts[0] == counts[1]
+
+
+def test_a_text_as_the_model_reads_it_has_no_pixels():
+    view = ERASER.view(texts.documents()[0], texts.text_model())
+    assert view.truth.spans[:3] == ((0, 0), (0, 3), (4, 8))
+    with pytest.raises(BadSample, match="all: expected a picture, got a text"):
+        view.pixels  # noqa: B018
 
 
 def test_a_plan_of_texts_knows_its_tokenizer():

@@ -13,7 +13,7 @@ from gradtoken import manual
 from gradtoken.attribution import check_maps, to_maps
 from gradtoken.benchmark.plan import Plan, Variant
 from gradtoken.benchmark.rows import Row
-from gradtoken.errors import BadSample, GradTokenError
+from gradtoken.errors import BadSample, GradTokenError, NoGrid
 from gradtoken.inputs import Inputs, apply, mapped, tensors
 from gradtoken.methods import METHODS
 from gradtoken.models.text import Encode
@@ -138,9 +138,9 @@ def rows_of(plan: Plan, batch: Batch, variant: Variant) -> list[Row]:
         known = replace(batch, again=lambda net, pixels: explain(Probe(net, pixels, targets)))
         measures = plan.protocol.measure(known, explain(batch.probe), asks)
     except GradTokenError as error:
-        if one_by_one:
+        if one_by_one and not (isinstance(error, NoGrid) and batch.probe.picture is None):  # which no text has
             return rows_one_by_one(plan, batch, variant)
-        return [refused(batch.views[0].id, error)]
+        return [refused(view.id, error) for view in batch.views]
     return [
         Row(view.id, ask, name, values[i].flatten().tolist())
         for ask, found in measures.items()
