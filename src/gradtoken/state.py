@@ -25,7 +25,9 @@ def untouched(net: nn.Module, inputs: list[Tensor]) -> Iterator[None]:
 
     One thread at a time: a second one would find the first one's flags and put those back at its end.
     """
-    if any(x.is_inference() for x in (*net.parameters(), *net.buffers())):
+    modules = list(net.modules())  # walked once, which is slow
+    weights = (x for m in modules for x in (*m._parameters.values(), *m._buffers.values()) if x is not None)
+    if any(x.is_inference() for x in weights):
         raise BadModel("the weights were made in inference mode, which forbids gradients; load the model outside of it")
     devices = {x.device.index or 0 for x in inputs if x.device.type == "cuda"}
     with RUNNING, contextlib.ExitStack() as stack:
@@ -33,14 +35,14 @@ def untouched(net: nn.Module, inputs: list[Tensor]) -> Iterator[None]:
         stack.enter_context(torch.random.fork_rng(devices=list(devices)))
         if "torch._dynamo" in sys.modules:  # nothing is compiled where it was never imported
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        stack.enter_context(evaluating(net))
+        stack.enter_context(evaluating(net, modules))
         yield
 
 
 @contextlib.contextmanager
-def evaluating(net: nn.Module) -> Iterator[None]:
+def evaluating(net: nn.Module, modules: list[nn.Module]) -> Iterator[None]:
     """Evaluation mode, each module's own flag put back at the end; a flag that is right is not set, which is slow."""
-    flags = [(module, module.training) for module in net.modules()]
+    flags = [(module, module.training) for module in modules]
     try:
         if any(flag for _, flag in flags):
             net.eval()
