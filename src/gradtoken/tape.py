@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -69,8 +69,9 @@ class Tape(Recorder):
         """Zeros for what is made of the explained input, or looked up for each sample; what is not, such as rotary
         tables and masks, is still read later.
         """
-        made = any(x in self.made_of for x in floating((*args, *kwargs.values())))
-        out = zeros_of(op, args, kwargs) if made else op(*args, **kwargs)
+        like = next((x for x in floating((*args, *kwargs.values())) if x in self.made_of), None)
+        made = like is not None
+        out = op(*args, **kwargs) if like is None else zeros_of(op, like, args, kwargs)
         for x in floating(out) if made or op is F.embedding else ():
             self.made_of[x] = True
         return out
@@ -122,6 +123,19 @@ def same(x: Tensor) -> Tensor:
     return x
 
 
+class From(NamedTuple):
+    """A graph that begins with the tensor of this number."""
+
+    number: int
+
+
+def opened(x: Tensor) -> Tensor:
+    """The first tensor of a graph that begins in the middle of a pass."""
+    with torch._C.DisableTorchFunction():  # rules may be on, under which nothing turns gradients off or on
+        torch.set_grad_enabled(True)
+        return x.detach().requires_grad_()
+
+
 # Shapes of results, for operations that are passed over ---------------------------------------------------------------
 
 
@@ -141,7 +155,9 @@ def multiplied(a: Tensor, b: Tensor, **_: Any) -> tuple[int, ...]:
 
 
 def broadcast(a: Any, b: Any, **_: Any) -> tuple[int, ...]:
-    shapes = (x.shape for x in (a, b) if isinstance(x, Tensor))
+    shapes = {x.shape for x in (a, b) if isinstance(x, Tensor)}
+    if len(shapes) == 1:
+        return shapes.pop()
     shape: tuple[int, ...] = torch.broadcast_shapes(*shapes)  # type: ignore[no-untyped-call]
     return shape
 
@@ -170,13 +186,12 @@ SHAPES: dict[Op, Callable[..., tuple[int, ...]]] = {
 }
 
 
-def zeros_of(op: Op, args: Any, kwargs: Any) -> Any:
-    """What an operation would give: if it is expensive and floating, one zero that is seen in every place.
+def zeros_of(op: Op, like: Tensor, args: Any, kwargs: Any) -> Any:
+    """What an operation of `like` would give: if it is expensive, one zero that is seen in every place.
 
     Another operation that writes is given zeros of its own.
     """
-    like = next(floating((*args, *kwargs.values())), None)
-    if op in SHAPES and like is not None:
+    if op in SHAPES:
         return like.new_zeros(()).expand(SHAPES[op](*args, **kwargs) if args else by_meta(op, **kwargs))
     try:
         return op(*args, **kwargs)
