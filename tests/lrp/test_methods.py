@@ -275,7 +275,7 @@ def test_wrong_options_are_refused(probe, net, x):
         lrp(probe, rule="epsilon")
     with pytest.raises(BadTarget, match="expected start from 0 to 3"):
         transattrib(probe, start=4)
-    with pytest.raises(BadTarget, match="expected classes as targets, got a callable"):
+    with pytest.raises(BadTarget, match="a callable target names no class"):
         abs_lrp(Probe(net, x, lambda output: output.square().sum(1)))
 
 
