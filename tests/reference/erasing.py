@@ -160,6 +160,7 @@ def deletion(net, x, R, c, steps):
 
 
 def insertion(net, x, R, c, steps, K):
-    """Area while they return to the picture blurred by K; the counts of those still missing are rounded down."""
+    """Area while they return to the picture blurred by K, or to 0 without K; counts still missing are rounded down."""
     back = [R.size - R.size * k // steps for k in range(steps, -1, -1)]
-    return area(causal_curve(net, blurred(x, K), x, order(R), back, c))
+    start = np.zeros(x.shape) if K is None else blurred(x, K)
+    return area(causal_curve(net, start, x, order(R), back, c))

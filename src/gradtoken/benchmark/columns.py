@@ -46,7 +46,9 @@ class Column:
 
     @property
     def failed(self) -> int:
-        """Samples without values that the protocol did not mean to leave out."""
+        """Samples without values that the protocol did not mean to leave out; none for a method that refuses all."""
+        if not self.measured:
+            return 0
         return sum(number for reason, number in self.counted.items() if not reason.startswith(LEFT_OUT))
 
     @property

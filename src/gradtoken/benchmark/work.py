@@ -166,7 +166,7 @@ def maps_of(variant: Variant, sample: str, probe: Probe) -> Tensor:
     sample: the id of the only one, where the method draws numbers: each sample has its own, in whatever batch or run.
     """
     options = dict(variant.options)
-    if is_random(variant):
+    if is_random(variant) and "generator" not in options:
         seed = int.from_bytes(hashlib.sha256(sample.encode(errors="surrogatepass")).digest()[:7], "big")
         options["generator"] = torch.Generator().manual_seed(seed)
     R = METHODS[variant.method].bind(options)(probe)

@@ -179,17 +179,17 @@ def trapezoid(y: Array, x: Sequence[float]) -> Array:
 TENTHS = tuple(i / 10 for i in range(1, 10))
 BOTH = (Course("positive", True, "lower"), Course("negative", False, "higher"))
 BLACK: dict[str, Any] = {"asks": ("predicted", "label"), "shares": TENTHS, "courses": BOTH}
-INSERTION = Course("insertion", False, "higher", "blur", backwards=True)
+GREY = Course("deletion", True, "lower", "grey")
 
 
-def softly(name: str, paper: str, summary: str, steps: int, deletion: Course) -> Perturbation:
-    """Probability of the predicted class over `steps` equal steps, from the whole picture to the empty one."""
+def softly(name: str, paper: str, summary: str, steps: int, start: Literal["grey", "blur"]) -> Perturbation:
+    """Probability of the predicted class over equal steps: deletion to the mean colour, and insertion from `start`."""
     return Perturbation(
         name=f"insertion-deletion/{name}",
         paper=paper,
         summary=summary,
         shares=tuple(i / steps for i in range(steps + 1)),
-        courses=(deletion, INSERTION),
+        courses=(GREY, Course("insertion", False, "higher", start, backwards=True)),
         score="probability",
         areas=("trapezoid",),
     )
@@ -223,15 +223,15 @@ PUBLISHED = (
     softly(
         "tam2021",
         "https://openreview.net/forum?id=TT-cf6QSDaQ",
-        "probability of the predicted class in 28 steps: pixels to the mean colour, and from a blurred picture",
+        "probability of the predicted class in 28 steps: pixels to the mean colour, and from it",
         28,
-        Course("deletion", True, "lower", "grey"),
+        "grey",
     ),
     softly(
         "petsiuk2018",
         "https://arxiv.org/abs/1806.07421",
         "probability of the predicted class in 224 steps: pixels to the mean colour, and from a blurred picture",
         224,
-        Course("deletion", True, "lower", "grey"),
+        "blur",
     ),
 )
