@@ -76,8 +76,8 @@ def facts(entry: Entry) -> dict[str, str]:
 
 
 def needs(entry: Entry) -> list[str]:
-    """What a model must have for a method; a whole pass (`plain`, `tail`) is what every model has."""
-    return [need(name) for name in entry.needs if name not in ("plain", "tail")]
+    """What a model must have for a method; a whole pass (`plain`) is what every model has."""
+    return [need(name) for name in entry.needs if name != "plain"]
 
 
 def need(name: str) -> str:

@@ -20,7 +20,7 @@ from gradtoken.inputs import Inputs, apply, batch_of, explained_of, mapped, own,
 from gradtoken.progress import track
 from gradtoken.run import Node, Place, Run, heads_in, tokens_in
 from gradtoken.state import untouched
-from gradtoken.tape import Edit, From, Tape, opened, same
+from gradtoken.tape import Edit, Tape, same
 from gradtoken.targets import logits_of, read
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 RESTARTS: WeakKeyDictionary[nn.Module, dict[Any, bool]] = WeakKeyDictionary()
 BUDGET = 2**28  # bytes that the largest results of a micro-batch may take
-TAIL = 2  # blocks in the graph of `Probe.tail`
 HEAP = 2**25  # bytes of a result from which on glibc asks the system for fresh memory each time, which is slow
 RESULTS = 6  # results of the largest kind alive at once in a forward pass without a graph, at most
 SAVED = 4  # results of the largest kind that a graph keeps for each block
@@ -54,7 +53,7 @@ def run(
     start: Place | None = None,
     rules: TorchFunctionMode | None = None,
     cut: bool = False,
-    graph: bool | From | None = True,
+    graph: bool | None = True,
     probability: bool = False,
 ) -> Run:
     """One more forward pass, see `Run`.
@@ -75,12 +74,11 @@ def run(
         inputs = edited_leaves(inputs, changes)
     leaves, unseen = floating_leaves(inputs), attentions_before(probe, start)
     explained = explained_of(inputs)
-    whole = graph is True
-    if whole and explained is not None:
+    if graph and explained is not None:
         inputs = mapped(lambda x: differentiable(x) if x is explained else x, inputs)
     tape = Tape(
         None if graph is None else set(probe.anatomy.shapes),
-        edits=changes | ({graph.number: opened} if isinstance(graph, From) else {}),
+        edits=changes,
         edits_of_Z={probe.blocks[b] - unseen: e for (name, b), e in (edits or {}).items() if name == "Z"},
         skip=0 if start is None else number_of(probe, start),
         cut=cut,
@@ -89,7 +87,7 @@ def run(
     )
     if (given := explained_of(inputs)) is not None:
         tape.made_of[given] = True
-    with untouched(probe.net, leaves), torch.set_grad_enabled(whole):
+    with untouched(probe.net, leaves), torch.set_grad_enabled(bool(graph)):
         with rules or contextlib.nullcontext(), tape, computed_once(bool(graph) and changes_graph(rules, edits)):
             output = apply(probe.net, inputs)
         scores, calls = scores_of(probe, tape, output, copies, probability=probability, first=first)
@@ -98,12 +96,6 @@ def run(
     nodes |= {("input", 0): Node(explained, same)} if explained is not None else {}
     logits = None if probe.chosen.indices is None else logits_of(output)
     return Run(scores, attention, nodes, probe.missing_blocks, logits)
-
-
-def tail(probe: "Probe", attentions: list[int]) -> Run:
-    """A pass whose graph holds no more than the last `TAIL` of the blocks found, or all where a block has no input."""
-    found = [blocks[number].x for number in attentions if number in (blocks := probe.anatomy.blocks)][-TAIL:]
-    return run(probe, graph=From(found[0]) if found and found[0] >= 0 else True)
 
 
 def changes_graph(rules: TorchFunctionMode | None, edits: Mapping[Place, Edit] | None) -> bool:

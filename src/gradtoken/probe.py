@@ -67,8 +67,9 @@ class Probe:
         """Run the model and look at its tokens."""
         with untouched(self.net, tensors(self.inputs)):
             self._first = first_pass(self.net, self.inputs, self.target, None, None)
-            facts = Learnt(self._first.start, self._first.limit, len(self._first.calls), *look(self))
-        if facts.limit is None or not callable(self.target):  # another callable may read what this one does not
+            start, limit, count = self._first.start, self._first.limit, len(self._first.calls)
+            facts = Learnt(start, limit, count, *look(self))
+        if limit is None or not callable(self.target):  # another callable may read what this one does not
             LEARNT[self.net][signature(self.inputs)] = facts
         return facts
 
@@ -76,9 +77,10 @@ class Probe:
     def first(self) -> First:
         """The first pass: through the tail alone, unless a method asked for the whole graph before."""
         if self._first is None:
+            facts = self._facts
             with untouched(self.net, tensors(self.inputs)):
-                self._first = first_pass(self.net, self.inputs, self.target, self._facts.start, self._facts.limit)
-            if len(self._first.calls) != self._facts.count:  # the model took another path than the first time
+                self._first = first_pass(self.net, self.inputs, self.target, facts.start, facts.limit)
+            if len(self._first.calls) != facts.count:  # the model took another path than the first time
                 self._facts = self._learn()
         return self._first
 
@@ -158,7 +160,7 @@ class Probe:
         """Gradient of each score by the last query before its scale. (B, K, H, N, D), float32 or float64"""
         if self.first.dq is None:
             number = len(self.blocks) - 1
-            return reaching(self.net, self.tail.gradient("q", number), len(self.calls)) * self.calls[-1].q_factor
+            return reaching(self.net, self.plain.gradient("q", number), len(self.calls)) * self.calls[-1].q_factor
         dq = torch.stack([g.reshape(self.last.q.shape) for g in self.first.dq], dim=1)
         return dq.to(working_dtype(dq))
 
@@ -190,11 +192,6 @@ class Probe:
         """One whole forward pass with its graph, as the model makes it; all methods read the same one."""
         return self.run()
 
-    @once
-    def tail(self) -> Run:
-        """The plain run or, as the first pass, one whose graph holds no more than the last two blocks."""
-        return passes.tail(self, self._facts.blocks) if self.is_new else self.plain
-
     def run(self, **how: Any) -> Run:
         """One more forward pass, in another way; see `passes.run`."""
         return passes.run(self, **{"rules": self.rules, "probability": self.probability, **how})
@@ -204,7 +201,7 @@ class Probe:
         self.dq  # noqa: B018  which says what is read, and is the model's own
         other = copy.copy(self)
         other.rules, other.probability = rules, probability
-        other.__dict__["plain"] = other.__dict__["tail"] = other.run()
+        other.__dict__["plain"] = other.run()
         return other
 
     def score(self, **how: Any) -> Tensor:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -121,19 +121,6 @@ class Tape(Recorder):
 
 def same(x: Tensor) -> Tensor:
     return x
-
-
-class From(NamedTuple):
-    """A graph that begins with the tensor of this number."""
-
-    number: int
-
-
-def opened(x: Tensor) -> Tensor:
-    """The first tensor of a graph that begins in the middle of a pass."""
-    with torch._C.DisableTorchFunction():  # rules may be on, under which nothing turns gradients off or on
-        torch.set_grad_enabled(True)
-        return x.detach().requires_grad_()
 
 
 # Shapes of results, for operations that are passed over ---------------------------------------------------------------

@@ -9,17 +9,16 @@ from torch import Tensor
 from gradtoken.errors import BadTarget
 from gradtoken.lens import at_end, projected, pulled
 from gradtoken.methods import METHODS
-from gradtoken.passes import TAIL, micro_batches
+from gradtoken.passes import micro_batches
 from gradtoken.probe import Probe
 from gradtoken.readout import collected, content, present, readout, visible
-from gradtoken.run import Run
 
 
 @METHODS.add(
     paper="https://arxiv.org/abs/2404.03214",
     formula="R = sum_b mean_hi relu(dy_b/dA)_hi, y_b the head on the mean token of block b's output",
-    cost="1 F + L short F + L K short B",
-    needs=("tail", "stream"),
+    cost="1 F + 1 short F + L K short B",
+    needs=("plain", "stream"),
     differs="the paper takes the mean over all blocks; its code, as the default here, the sum over the last two",
 )
 def legrad(probe: Probe, *, layers: int | Literal["all"] = 2) -> Tensor:
@@ -33,12 +32,11 @@ def legrad(probe: Probe, *, layers: int | Literal["all"] = 2) -> Tensor:
     blocks = probe.stream if layers == "all" else probe.stream[-layers:]
     if len(probe.attention) - 1 not in probe.stream:
         return sum_of(pooled_map(probe, block) for block in blocks)
-    run = probe.tail if len(blocks) <= TAIL else probe.plain
-    means = [(averaging(probe, block) * run.value("out", block)).sum(dim=1, keepdim=True) for block in blocks]
+    means = [(averaging(probe, block) * probe.plain.value("out", block)).sum(dim=1, keepdim=True) for block in blocks]
     slopes: list[Tensor] = []
     for some in micro_batches(probe, len(blocks)):
         slopes += torch.split(projected(probe, torch.cat([means[i] for i in some])), probe.batch)
-    return sum_of(mean_map(probe, run, block, slope) for block, slope in zip(blocks, slopes, strict=True))
+    return sum_of(mean_map(probe, block, slope) for block, slope in zip(blocks, slopes, strict=True))
 
 
 def sum_of(maps: Iterable[Tensor]) -> Tensor:
@@ -47,12 +45,12 @@ def sum_of(maps: Iterable[Tensor]) -> Tensor:
 
 def averaging(probe: Probe, block: int) -> Tensor:
     """Weights of the tokens of a block in their mean. (B, N, 1)"""
-    return present(probe, probe.attention[block].shape[2])[..., None]
+    return present(probe, probe.plain.value("out", block).shape[1])[..., None]
 
 
-def mean_map(probe: Probe, run: Run, block: int, slope: Tensor) -> Tensor:
+def mean_map(probe: Probe, block: int, slope: Tensor) -> Tensor:
     """Mean over heads and rows of relu(dA). slope: of the head by the mean token, (B, K, 1, C). (B, K, S)"""
-    attention, weights = run.attention[block], averaging(probe, block)
+    run, attention, weights = probe.plain, probe.plain.attention[block], averaging(probe, block)
     v = run.value("v", block)[:, None]
     dZ = pulled(run, ("out", block), slope * weights[:, None], block)
 
