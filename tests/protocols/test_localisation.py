@@ -15,8 +15,8 @@ from tests.reference import metrics as measures
 from tests.reference import protocols as naive
 
 AGCAM = PROTOCOLS["localisation/agcam2024"]
-POINTING = PROTOCOLS["pointing-game/zhang2016"]
-ENERGY = PROTOCOLS["energy-in-mask/wang2020"]
+POINTING = PROTOCOLS["pointing-game"]
+ENERGY = PROTOCOLS["energy-in-mask"]
 BOXES = (((0.1, 0.2, 0.6, 0.7),), ((0.0, 0.0, 0.31, 0.4), (0.5, 0.55, 0.9, 0.97)), ((0.4, 0.3, 0.5, 0.5),))
 
 

@@ -147,14 +147,14 @@ PUBLISHED = (
         only_correct=True,
     ),
     Localisation(
-        name="pointing-game/zhang2016",
+        name="pointing-game",
         paper=metrics.POINTING,
         summary="whether the label's highest pixel lies on the object, or within 15 pixels of it",
         asks=("label",),
         measured="pointing",
     ),
     Localisation(
-        name="energy-in-mask/wang2020",
+        name="energy-in-mask",
         paper="https://arxiv.org/abs/1910.01279",
         summary="share of the label's positive relevance that lies on the object, told by its mask or its boxes",
         asks=("label",),
