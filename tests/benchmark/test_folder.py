@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -26,6 +27,12 @@ def test_a_folder_that_was_begun_can_be_opened(plan, tmp_path):
     assert begun.units == plan.units
     assert begun.variants == []
     assert list(begun.all_rows(plan.variants[0])) == []
+
+
+def test_of_another_protocol_the_name_says_enough(plan, tmp_path):
+    RunFolder.begin(tmp_path, plan)
+    with pytest.raises(BadRun, match="holds another run, with other protocol; name another folder"):
+        RunFolder.begin(tmp_path, replace(plan, protocol=tiny.CHEFER))
 
 
 def test_rows_come_back(plan, tmp_path):

@@ -80,6 +80,11 @@ def test_unknown_names_are_refused_before_anything_is_computed(model):
             planned(tiny.QUICK, tiny.data_of(tiny.samples()), model, methods, options)
 
 
+def test_options_of_a_method_that_is_not_measured_are_refused(model):
+    with pytest.raises(UnknownName, match="no method among those asked 'rollout'; known: gradtoken"):
+        planned(tiny.QUICK, tiny.data_of(tiny.samples()), model, ["gradtoken"], {"rollout": {"start": 1}})
+
+
 def test_samples_of_one_name_are_refused(model):
     some = tiny.samples(3)
     with pytest.raises(BadData, match=r"made here: 2 samples are called '0.png'"):

@@ -8,6 +8,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+import torch
 
 from gradtoken.benchmark import html, texts
 from gradtoken.benchmark.pictures import shown
@@ -15,9 +16,10 @@ from gradtoken.benchmark.plan import fingerprint_of, planned
 from gradtoken.benchmark.report import Report
 from gradtoken.benchmark.running import run
 from gradtoken.data.opening import open_data
-from gradtoken.errors import BadRun, UnknownName
+from gradtoken.errors import BadModel, BadRun, UnknownName
 from gradtoken.models.load import load
 from gradtoken.protocols import PROTOCOLS
+from tests import texts as documents
 from tests.benchmark import small
 
 
@@ -128,6 +130,38 @@ def test_pictures_of_another_run_are_refused(report, data):
     plan = planned(PROTOCOLS[small.PROTOCOL], open_data(data), load("bundled"), ["gradtoken"], unit=64)
     with pytest.raises(BadRun, match="was run with other data, another model or other settings"):
         list(shown(report, plan))
+
+
+def test_pictures_show_the_maps_that_were_measured(tmp_path, monkeypatch):
+    """Of a method that draws numbers, and of files whose names are no text, in a folder whose name is none either."""
+    data = small.pictures(tmp_path / "\udcff|\n# b", count=2, broken=False)
+    (data / "0.png").rename(data / "0\udcff.png")
+    (data / "labels.csv").unlink()
+    model, protocol = load("bundled"), PROTOCOLS["insertion-deletion/tam2021"]
+    protocol = replace(protocol, shares=(0.0, 0.5, 1.0))
+    plan, seen = planned(protocol, open_data(data), model, ["random"]), []
+    monkeypatch.setattr("gradtoken.benchmark.work.check_maps", lambda R, *_, **__: seen.append(R))
+    report = Report.of(run(plan, tmp_path / "run").root)
+    measured = list(seen)
+    text = html.page(report, list(shown(report, plan))) + texts.markdown(report) + texts.as_csv(report)
+    text.encode()
+    assert "\n# b" not in text
+    assert "(0\\udcff.png)" in text
+    again = seen[len(measured) :]
+    assert len(again) == len(measured) == 2
+    assert all(any(torch.equal(R, known) for known in measured) for R in again)
+
+
+def test_texts_have_no_pictures(report):
+    eraser, reviews = PROTOCOLS["movies/eraser"], documents.data_of(documents.documents())
+    plan = planned(eraser, reviews, documents.text_model(), ["gradtoken"])
+    with pytest.raises(BadModel, match="expected a model of pictures"):
+        list(shown(report, plan))
+
+
+@pytest.mark.parametrize(("value", "said"), [(-0.0001, "0.0"), (-0.001, "\N{MINUS SIGN}0.1"), (0.0, "0.0"), (float("nan"), "-")])
+def test_no_minus_zero(value, said):
+    assert texts.percent(value) == said
 
 
 def test_a_changed_protocol_is_named_with_its_change(data, tmp_path):

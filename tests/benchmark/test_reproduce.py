@@ -61,6 +61,9 @@ def test_beside_a_run(tmp_path):
     assert known.count("not run") == 3 * 7
     assert "| Rollout (rollout) | - | - | - | - | - |" in known  # its map is the same for every class
     assert "[1] perturbation/chefer2021 (version 1); model bundled" in text
+    assert "Without a number" not in text
+    other = beside(TABLES["1"], [Report.of(folder.root)])
+    assert "Without a number for this: [1] perturbation/chefer2021." in other
 
 
 def test_what_is_asked_for():

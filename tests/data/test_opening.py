@@ -75,6 +75,9 @@ def test_a_table_beside_its_pictures_is_no_plain_folder(tmp_path):
 
 
 def test_unknown_layouts_are_told_the_known_ones(tmp_path):
+    with pytest.raises(BadData, match="is empty; expected a data set"):
+        open_data(tmp_path)
+    make.text(tmp_path / "readme.txt", "?")
     with pytest.raises(BadData, match=r"none of the kinds(.|\n)*SegmentationClass"):
         open_data(tmp_path)
     with pytest.raises(BadData, match="there is no file or folder"):

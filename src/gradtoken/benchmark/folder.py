@@ -41,8 +41,10 @@ class RunFolder:
     def check_same(self, manifest: dict[str, Any]) -> None:
         """Raises BadRun for the manifest of another run."""
         if self.manifest["fingerprint"] != manifest["fingerprint"]:
-            changed = ", ".join(differing(self.manifest["settings"], manifest["settings"]))
-            raise BadRun(f"{self.root} holds another run, with other {changed}; name another folder")
+            changed = differing(self.manifest["settings"], manifest["settings"])
+            if "protocol.name" in changed:  # whose other settings then say nothing more
+                changed = ["protocol", *(name for name in changed if not name.startswith("protocol."))]
+            raise BadRun(f"{self.root} holds another run, with other {', '.join(changed)}; name another folder")
 
     @classmethod
     def open(cls, root: Path) -> "RunFolder":

@@ -8,17 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from gradtoken.attribution import to_maps
 from gradtoken.benchmark.columns import Measured, column_of
 from gradtoken.benchmark.plan import Plan, Variant
 from gradtoken.benchmark.report import Report
+from gradtoken.benchmark.rows import writable
 from gradtoken.benchmark.summary import BASELINE
 from gradtoken.benchmark.texts import percent
-from gradtoken.benchmark.work import batch_of, prepared
+from gradtoken.benchmark.work import batch_of, maps_of, prepared
 from gradtoken.draw.overlay import overlay, resized
 from gradtoken.draw.words import first_name
 from gradtoken.errors import BadRun, UnknownName
-from gradtoken.methods import METHODS
 from gradtoken.protocols.protocol import Array, Protocol, View, column
 
 SIDE, QUALITY = 176, 80  # pixels of the longest side, and of the JPEG
@@ -39,6 +38,7 @@ def shown(report: Report, plan: Plan, titles: Sequence[str] = ()) -> Iterator[Sh
 
     plan: of the same run, with its data and its model.
     """
+    plan.model.for_pictures  # noqa: B018  which refuses a model of texts
     if plan.manifest()["fingerprint"] != report.folder.manifest["fingerprint"]:
         raise BadRun(f"{report.folder.root} was run with other data, another model or other settings than those given")
     variants = {variant.title: variant for variant in report.folder.variants}
@@ -63,11 +63,11 @@ def extremes(one: Measured, variant: Variant, plan: Plan) -> Iterator[Shown]:
     order = [i for i in np.argsort(values, kind="stable") if np.isfinite(values[i])]
     worst = order[:EACH] if number.better != "lower" else order[::-1][:EACH]
     best = [i for i in (order[::-1] if number.better != "lower" else order) if i not in worst][:EACH]
-    places = {name: i for i, name in enumerate(plan.data.ids)}
+    places = {writable(name): i for i, name in enumerate(plan.data.ids)}
     heading = f"{variant.title}: worst and best by {number.name}"
     for end, some in (("worst", worst), ("best", best)):
         for i in some:
-            for caption, picture in maps_of(places[one.ids[i]], one.ask, variant, plan):
+            for caption, picture in drawn(places[one.ids[i]], one.ask, variant, plan):
                 yield Shown(heading, f"{end}, {percent(float(values[i]))}: {caption} ({one.ids[i]})", uri(picture))
 
 
@@ -77,14 +77,14 @@ def each(one: Measured, protocol: Protocol) -> Array:
         return np.asarray(protocol.conclude(one.values)[protocol.numbers[0].name])
 
 
-def maps_of(number: int, ask: str, variant: Variant, plan: Plan) -> Iterator[tuple[str, Image.Image]]:
+def drawn(number: int, ask: str, variant: Variant, plan: Plan) -> Iterator[tuple[str, Image.Image]]:
     """What is explained, and its map over what the model saw."""
     ready, _ = prepared(plan, range(number, number + 1))
     if not ready:
         return
     batch = batch_of(plan, ready)
-    maps = to_maps(batch.probe, METHODS[variant.method].bind(dict(variant.options))(batch.probe))[0]
-    picture = seen(batch.views[0], plan)
+    view = batch.views[0]
+    maps, picture = maps_of(variant, view.id, batch.probe)[0], seen(view, plan)
     for k in columns(ask, batch.targets[0]):
         yield (
             name_of(batch.targets[0][k], plan),

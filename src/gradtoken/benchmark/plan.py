@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from gradtoken.data.sample import DataSet
-from gradtoken.errors import BadData, BadTarget
+from gradtoken.errors import BadData, BadTarget, UnknownName
 from gradtoken.explaining import versions
 from gradtoken.methods import METHODS
 from gradtoken.models.grouped import grouped
@@ -114,8 +114,11 @@ def planned(
 
 
 def variants_of(methods: Sequence[str], protocol: Protocol, options: Mapping[str, Any] | None = None) -> list[Variant]:
-    """Methods with the protocol's options for them."""
+    """Methods with the protocol's options for them. Raises UnknownName for options of a method that is not named."""
     names = list(METHODS) if list(methods) == ["all"] else list(dict.fromkeys(methods))
+    for name in options or {}:
+        if name not in names:
+            raise UnknownName.among("method among those asked", name, names)
     return [Variant(name, {**protocol.options.get(name, {}), **(options or {}).get(name, {})}) for name in names]
 
 

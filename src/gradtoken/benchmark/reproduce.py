@@ -53,6 +53,8 @@ def beside(exhibit: Exhibit, reports: Sequence[Report]) -> str:
         parts += [f"### {quantity.title}", "", table(["method", "paper", "paper's protocol", *titles], rows), ""]
     parts += [f"{exhibit.note}\n"] if exhibit.note else []
     parts += [f"[{number}] {described(report)}\n" for number, report in sorted(used.items())]
+    others = [f"[{i}] {report.protocol.name}" for i, report in enumerate(reports, start=1) if i not in used]
+    parts += [f"Without a number for this: {', '.join(others)}.\n"] if others else []
     if used:
         parts += ["Percent; ours with 95 % intervals. The paper's model is ViT-B/16 of ImageNet-21k.", ""]
     return "\n".join(parts)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from gradtoken.benchmark.report import Report
 from gradtoken.benchmark.summary import BASELINE, DRAWS, Estimate, Line
-from gradtoken.draw.words import MINUS
+from gradtoken.draw.words import MINUS, printable
 from gradtoken.protocols.protocol import Number
 
 HEAD = "protocol,version,data,samples,model,weights,method,explained,measured,refused,units_done,units,number,better,"
@@ -17,7 +17,7 @@ def percent(value: float, digits: int = 1, signed: bool = False) -> str:
     """`84.5`, `+1.2`: a share in percent."""
     if value != value:
         return "-"
-    text = f"{100 * value:{'+' if signed else ''}.{digits}f}"
+    text = f"{round(100 * value, digits) + 0.0:{'+' if signed else ''}.{digits}f}"  # no minus zero
     return text.replace("-", MINUS)
 
 
@@ -40,8 +40,8 @@ def facts(report: Report) -> dict[str, str]:
     return {
         "protocol": f"{title(report)}: {protocol.summary}",
         "paper": protocol.paper,
-        "data": f"{data['name']}, {data['samples']} samples",
-        "model": f"{model['name']}, weights {model['weights']}, {model['dtype'].removeprefix('torch.')}",
+        "data": f"{printable(data['name'])}, {data['samples']} samples",
+        "model": f"{printable(model['name'])}, weights {model['weights']}, {model['dtype'].removeprefix('torch.')}",
         "note": report.folder.manifest.get("note") or "",
         "versions": ", ".join(f"{name} {value}" for name, value in report.folder.manifest["versions"].items()),
         "run": f"fingerprint {report.folder.manifest['fingerprint']}",
@@ -127,8 +127,9 @@ def as_csv(report: Report) -> str:
     settings, out = report.settings, io.StringIO()
     write = csv.writer(out, lineterminator="\n").writerow
     write(HEAD.split(","))
-    same = [report.protocol.name, report.protocol.version, settings["data"]["name"], settings["data"]["samples"]]
-    same += [settings["model"]["name"], settings["model"]["weights"]]
+    data, model = settings["data"], settings["model"]
+    same = [report.protocol.name, report.protocol.version, printable(data["name"]), data["samples"]]
+    same += [printable(model["name"]), model["weights"]]
     for line in report.lines:
         of_line = [line.title, line.ask, line.samples, sum(line.reasons.values()), *line.units]
         for number in report.protocol.numbers if line.numbers else ():

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +22,8 @@ from gradtoken.probe import Probe
 from gradtoken.protocols.protocol import Batch, View
 from gradtoken.state import untouched
 from gradtoken.targets import logits_of
+
+Maps = dict[tuple[Any, ...], Tensor]  # what is known of a unit: of a method, sample, class and way to see it, (h, w)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,13 +50,13 @@ def predictor(plan: Plan) -> Callable[[Inputs], Tensor]:
     return predict
 
 
-def measured(plan: Plan, unit: range, variants: Sequence[Variant]) -> dict[str, list[Row]]:
-    """The rows of each variant, by its key."""
+def measured(plan: Plan, unit: range, variants: Sequence[Variant], maps: Maps | None = None) -> dict[str, list[Row]]:
+    """The rows of each variant, by its key. maps: what other plans found on this unit; it is added to."""
     ready, problems = prepared(plan, unit)
     rows: dict[str, list[Row]] = {variant.key: list(problems) for variant in variants}
     for batch in batches(plan, ready):
         for variant in variants:
-            rows[variant.key] += rows_of(plan, batch, variant)
+            rows[variant.key] += rows_of(plan, batch, variant, maps)
     return rows
 
 
@@ -127,19 +130,19 @@ def black_of(plan: Plan) -> Tensor:
     return torch.tensor(values, dtype=weight.dtype, device=weight.device)
 
 
-def rows_of(plan: Plan, batch: Batch, variant: Variant) -> list[Row]:
+def rows_of(plan: Plan, batch: Batch, variant: Variant, maps: Maps | None = None) -> list[Row]:
     """What one method gets; where it fails on a batch, or is random, the samples are taken one by one."""
     targets, one_by_one = [list(one) for one in batch.targets], len(batch.views) > 1
     if one_by_one and is_random(variant):
-        return rows_one_by_one(plan, batch, variant)
+        return rows_one_by_one(plan, batch, variant, maps)
     explain = partial(maps_of, variant, batch.views[0].id)
     try:
         asks = plan.protocol.asks_of(METHODS[variant.method].class_aware)
         known = replace(batch, again=lambda net, pixels: explain(Probe(net, pixels, targets)))
-        measures = plan.protocol.measure(known, explain(batch.probe), asks)
+        measures = plan.protocol.measure(known, shared(plan, batch, variant, explain, maps), asks)
     except GradTokenError as error:
         if one_by_one and not (isinstance(error, NoGrid) and batch.probe.picture is None):  # which no text has
-            return rows_one_by_one(plan, batch, variant)
+            return rows_one_by_one(plan, batch, variant, maps)
         return [refused(view.id, error) for view in batch.views]
     return [
         Row(view.id, ask, name, values[i].flatten().tolist())
@@ -149,10 +152,23 @@ def rows_of(plan: Plan, batch: Batch, variant: Variant) -> list[Row]:
     ]
 
 
-def rows_one_by_one(plan: Plan, batch: Batch, variant: Variant) -> list[Row]:
+def rows_one_by_one(plan: Plan, batch: Batch, variant: Variant, maps: Maps | None = None) -> list[Row]:
     """The same from a batch for each sample."""
     alone = (batch_of(plan, [one]) for one in taken_apart(batch))
-    return [row for one in alone for row in rows_of(plan, one, variant)]
+    return [row for one in alone for row in rows_of(plan, one, variant, maps)]
+
+
+def shared(plan: Plan, batch: Batch, variant: Variant, explain: Callable[[Probe], Tensor], maps: Maps | None) -> Tensor:
+    """The maps of a batch: those that are known, or all of them anew. (B, K, h, w)"""
+    if maps is None or batch.probe.picture is None:
+        return explain(batch.probe)
+    way = (id(plan.model.net), variant.key, plan.protocol.resize, plan.protocol.interpolation)
+    keys = [[(*way, view.id, k) for k in of_one] for view, of_one in zip(batch.views, batch.targets, strict=True)]
+    if not all(key in maps for of_one in keys for key in of_one):
+        found = explain(batch.probe)
+        maps |= {key: R for of_one, some in zip(keys, found, strict=True) for key, R in zip(of_one, some, strict=True)}
+        return found
+    return torch.stack([torch.stack([maps[key] for key in of_one]) for of_one in keys])
 
 
 def is_random(variant: Variant) -> bool:

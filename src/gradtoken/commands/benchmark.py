@@ -1,6 +1,6 @@
 """The shell's experiments: `gradtoken benchmark run`, its short forms, `report`, `status`, `merge`, `reproduce`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,7 +39,7 @@ Threads = Annotated[int | None, typer.Option(min=1, help="Of PyTorch.")]
 
 @app.command()
 def run(  # noqa: PLR0913
-    protocol: Annotated[str, typer.Argument(help="See `gradtoken protocols`.")],
+    protocol: Annotated[list[str], typer.Argument(help="See `gradtoken protocols`; several share the maps.")],
     data: Data,
     kind: Kind = None,
     model: ModelName = "bundled",
@@ -59,9 +59,9 @@ def run(  # noqa: PLR0913
 
     with friendly():
         settings = parse_options(set_ or [])
-        request = Request(protocol, data, kind, tuple(method or ()), grid, settings, limit, batch)
-        folder = carried_out(request, (model, weights, device), output, threads)
-        told(folder)
+        names = tuple(method or ())
+        requests = [Request(one, data, kind, names, grid, settings, limit, batch) for one in dict.fromkeys(protocol)]
+        told(carried_out(requests, (model, weights, device), output, threads))
 
 
 def short(family: str, usual: str) -> Callable[..., None]:
@@ -82,7 +82,7 @@ def short(family: str, usual: str) -> Callable[..., None]:
         threads: Threads = None,
         device: Device = None,
     ) -> None:
-        run(protocol, data, kind, model, weights, method, grid, set_, output, limit, batch, threads, device)
+        run([protocol], data, kind, model, weights, method, grid, set_, output, limit, batch, threads, device)
 
     command.__doc__ = f"As `run {usual}`."
     command.__name__ = family
@@ -99,26 +99,32 @@ for family, usual in (
 
 
 def carried_out(
-    request: "Request", model: tuple[str, Path | None, str | None], output: Path | None, threads: int | None = None
-) -> "RunFolder":
-    """Run a request and give its folder. model: name, weights, device."""
+    requests: "Sequence[Request]", model: tuple[str, Path | None, str | None], output: Path | None, threads: int | None
+) -> "list[RunFolder]":
+    """Run requests of one data set together, a folder each. model: name, weights, device."""
     from gradtoken.batch import bars, probe_of
     from gradtoken.benchmark import running
     from gradtoken.benchmark.request import place_of
 
     name, weights, device = model
-    protocol, data = request.checked()
+    checked = [request.checked() for request in requests]
     limit_threads(threads)
     loaded = loaded_model(name, weights, None, device)
-    blocks = len(probe_of(loaded).earlier) + 1 if request.grid == "depth" else 0
-    plan = request.plan(protocol, data, loaded, blocks)
-    place = output or place_of(plan)
-    complain(f"{protocol.name}: {len(plan.data)} samples x {len(plan.variants)} methods -> {place}", "dim")
+    plans, places = [], []
+    for request, (protocol, data) in zip(requests, checked, strict=True):
+        blocks = len(probe_of(loaded).earlier) + 1 if request.grid == "depth" else 0
+        plan = request.plan(protocol, data, loaded, blocks)
+        plans.append(plan)
+        loaded = plan.model  # whose classes may be groups by now
+        own = Path(protocol.name.replace("/", "-")) if len(requests) > 1 else Path()
+        places.append(output / own if output else place_of(plan))
+        complain(f"{protocol.name}: {len(plan.data)} samples x {len(plan.variants)} methods -> {places[-1]}", "dim")
     try:
         with bars():
-            return running.run(plan, place)
+            return running.run_all(plans, places)
     except KeyboardInterrupt:
-        complain(f"stopped; what is done is kept in {place}. The same command with --out {place} goes on from here")
+        kept = output or ", ".join(map(str, places))
+        complain(f"stopped; what is done is kept in {kept}. The same command with --out {kept} goes on from here")
         raise typer.Exit(STOPPED) from None
 
 
@@ -130,16 +136,17 @@ def limit_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def told(folder: "RunFolder") -> None:
-    """Write the report beside the rows, print its numbers, and leave with the code that says how it went."""
+def told(folders: "Sequence[RunFolder]") -> None:
+    """Write reports beside the rows, print their numbers, and leave with the code that says how it went."""
     from gradtoken.benchmark.report import Report
 
-    report = Report.of(folder.root)
-    forms = {f".{suffix}": folder.root / f"report.{suffix}" for suffix in ("md", "csv", "html")}
-    write(report, forms)
-    show(report)
-    say(f"report -> {forms['.html']}")
-    leave(report)
+    reports = [Report.of(folder.root) for folder in folders]
+    for report in reports:
+        forms = {f".{suffix}": report.folder.root / f"report.{suffix}" for suffix in ("md", "csv", "html")}
+        write(report, forms)
+        show(report)
+        say(f"report -> {forms['.html']}")
+    leave(reports)
 
 
 def write(report: Any, forms: dict[str, Path], pictures: Any = ()) -> None:
@@ -183,10 +190,11 @@ def show(report: Any) -> None:
         complain(f"without values: {refusal.count} x {refusal.reason} ({texts.short(refusal.methods)})")
 
 
-def leave(report: Any) -> None:
+def leave(reports: Sequence[Any]) -> None:
     """Exit codes: 1 where nothing was measured, 3 where samples failed that the protocol meant to use."""
-    if not report.measured:
+    if not any(report.measured for report in reports):
         raise typer.Exit(FAILED)
-    if report.failed:
-        complain(f"{report.failed} pairs of sample and method failed", "red")
+    failed = sum(report.failed for report in reports)
+    if failed:
+        complain(f"{failed} pairs of sample and method failed", "red")
         raise typer.Exit(PARTLY)

@@ -59,7 +59,7 @@ def report(  # noqa: PLR0913
             say(f"{found.protocol.name} -> {path}")
         if not forms:
             show(found)
-        leave(found)
+        leave([found])
 
 
 def again(
@@ -171,10 +171,10 @@ def reproduce(  # noqa: PLR0913
 
     with friendly():
         wanted, folders = exhibits(table or [], figure or []), list(run or [])
-        for request in requests(wanted, data, kind, limit, batch) if data else ():
-            place = output / request.protocol.replace("/", "-") if output else None
-            folder = carried_out(request, (model, weights, device), place, threads).root
-            folders += [folder] if folder not in folders else []
+        asked = list(requests(wanted, data, kind, limit, batch)) if data else []
+        place = output / asked[0].protocol.replace("/", "-") if output and len(asked) == 1 else output
+        made = carried_out(asked, (model, weights, device), place, threads) if asked else []
+        folders += [one.root for one in made if one.root not in folders]
         reports = [Report.of(folder) for folder in folders]
         for exhibit in wanted:
             say_lines(beside(exhibit, reports))

@@ -25,12 +25,13 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps ...")]
 
 @contextmanager
 def friendly() -> Iterator[None]:
-    """Errors of ours as one line and an exit code."""
+    """Errors of ours without a traceback, and an exit code."""
     try:
         yield
     except GradTokenError as error:
         err.print(f"[bold red]{type(error).__name__}[/]: ", end="")
-        err.print(printable(str(error)), markup=False, highlight=False)
+        for line in str(error).splitlines():
+            err.print(printable(line), markup=False, highlight=False)
         raise typer.Exit(FAILED) from None
 
 

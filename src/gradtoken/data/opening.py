@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gradtoken.data.entry import DATASETS, Kind
+from gradtoken.data.listing import entries
 from gradtoken.data.sample import DataSet
 from gradtoken.errors import BadData, UnknownName
 from gradtoken.registry import fits, told
@@ -36,6 +37,8 @@ def recognised(path: Path) -> Kind:
     if special:
         names = ", ".join(repr(entry.name) for entry in special)
         raise BadData(f"{str(path)!r} looks like {names}; say which with kind=")
+    if path.is_dir() and next(entries(path), None) is None:
+        raise BadData(f"the folder {str(path)!r} is empty; expected a data set, see gradtoken.data.DATASETS")
     sketches = "\n".join(f"{entry.name}: {entry.summary}\n{indented(entry.layout)}" for entry in DATASETS.values())
     raise BadData(f"{str(path)!r} is laid out as none of the kinds that can be read; expected one of\n{sketches}")
 
