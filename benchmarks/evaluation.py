@@ -20,12 +20,14 @@ import torch
 
 from gradtoken import load
 from gradtoken.batch import bars, probe_of
+from gradtoken.benchmark.plan import Plan
 from gradtoken.benchmark.report import Report
 from gradtoken.benchmark.request import Request
-from gradtoken.benchmark.running import run
+from gradtoken.benchmark.running import run_all
 from gradtoken.benchmark.texts import as_csv, table, told
 from gradtoken.errors import BadRun
 from gradtoken.methods import METHODS
+from gradtoken.models.model import Model
 
 RESULTS, PAGE = Path("benchmarks/results/evaluation.csv"), Path("docs/results.md")
 NAMES = {
@@ -63,20 +65,35 @@ EXPERIMENTS = [
 
 
 def carry_out(options: argparse.Namespace) -> None:
-    """What is asked for, experiment by experiment, each model in turn."""
+    """What is asked for; the experiments of one data set share their maps."""
     torch.set_num_threads(options.threads)
-    weights = dict(item.split("=", 1) for item in options.weights)
-    for experiment in chosen(options.experiments):
-        for name, file in weights.items():
+    asked = chosen(options.experiments)
+    for item in options.weights:
+        name, file = item.split("=", 1)
+        for data in ("masks", "pictures"):
             model = load(f"timm:{name}", weights=file)
-            methods = ("gradtoken",) if experiment.grid else tuple(options.methods)
-            data = getattr(options, experiment.data)
-            request = Request(experiment.protocol, data, methods=methods, grid=experiment.grid, batch=options.batch)
-            blocks = len(probe_of(model).earlier) + 1 if experiment.grid == "depth" else 0
-            plan = request.plan(*request.checked(), model, blocks)
-            print(f"{experiment.name}, {name}: {len(plan.data)} samples, {len(plan.variants)} methods", flush=True)
-            with bars():
-                run(plan, options.runs / name / experiment.name, options.limit)
+            plans, roots = [], []
+            for experiment in asked:
+                if experiment.data == data:
+                    plan = planned(experiment, model, options)
+                    model = plan.model  # its classes may be groups by now
+                    plans.append(plan)
+                    roots.append(options.runs / name / experiment.name)
+                    print(
+                        f"{experiment.name}, {name}: {len(plan.data)} samples, {len(plan.variants)} methods", flush=True
+                    )
+            if plans:
+                with bars():
+                    run_all(plans, roots, options.limit)
+
+
+def planned(experiment: Experiment, model: Model, options: argparse.Namespace) -> Plan:
+    """One experiment on one model."""
+    methods = ("gradtoken",) if experiment.grid else tuple(options.methods)
+    data = getattr(options, experiment.data)
+    request = Request(experiment.protocol, data, methods=methods, grid=experiment.grid, batch=options.batch)
+    blocks = len(probe_of(model).earlier) + 1 if experiment.grid == "depth" else 0
+    return request.plan(*request.checked(), model, blocks)
 
 
 def chosen(parts: list[str]) -> list[Experiment]:
