@@ -159,7 +159,9 @@ def test_texts_have_no_pictures(report):
         list(shown(report, plan))
 
 
-@pytest.mark.parametrize(("value", "said"), [(-0.0001, "0.0"), (-0.001, "\N{MINUS SIGN}0.1"), (0.0, "0.0"), (float("nan"), "-")])
+@pytest.mark.parametrize(
+    ("value", "said"), [(-0.0001, "0.0"), (-0.001, "\N{MINUS SIGN}0.1"), (0.0, "0.0"), (float("nan"), "-")]
+)
 def test_no_minus_zero(value, said):
     assert texts.percent(value) == said
 
