@@ -97,8 +97,8 @@ def planned(experiment: Experiment, model: Model, options: argparse.Namespace) -
 
 
 def chosen(parts: list[str]) -> list[Experiment]:
-    """Experiments whose name has one of these parts; all for none."""
-    return [one for one in EXPERIMENTS if not parts or any(part in one.name for part in parts)]
+    """Experiments whose name begins with one of these; all for none."""
+    return [one for one in EXPERIMENTS if not parts or any(one.name.startswith(part) for part in parts)]
 
 
 def reports(runs: Path) -> Iterator[tuple[Experiment, str, Report]]:
@@ -157,7 +157,7 @@ def main() -> None:
     work.add_argument("--masks", type=Path, required=True)
     work.add_argument("--weights", nargs="+", required=True, metavar="NAME=FILE", help=", ".join(NAMES))
     work.add_argument("--methods", nargs="+", default=list(METHODS))
-    work.add_argument("--experiments", nargs="+", default=[], help="parts of their names")
+    work.add_argument("--experiments", nargs="+", default=[], help="beginnings of their names")
     work.add_argument("--limit", type=int)
     work.add_argument("--batch", type=int, default=8)
     work.add_argument("--threads", type=int, default=2)
