@@ -5,10 +5,10 @@
 writes docs/protocols.md.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from gradtoken.benchmark.texts import table
 from gradtoken.metrics import METRICS
 from gradtoken.protocols import PROTOCOLS
 from gradtoken.protocols.protocol import Protocol
@@ -58,12 +58,6 @@ def told(value: Any) -> str:
         shown = [told(one) for one in value]
         return "; ".join(shown if len(shown) <= 30 else [*shown[:3], f"... ({len(shown)} in all)", shown[-1]]) or "none"
     return str(value)
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """In Markdown."""
-    lines = [list(head), ["---"] * len(list(head)), *map(list, rows)]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 if __name__ == "__main__":

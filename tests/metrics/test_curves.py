@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from gradtoken.metrics import confidence, curves
+from gradtoken.protocols.perturbation import area
 from tests.metrics import cases
 from tests.reference import metrics as naive
 
@@ -76,3 +77,17 @@ def test_a_probability_of_zero():
     assert confidence.average_drop(none, some).isnan().all()
     cases.same(confidence.log_odds(some, none), [np.log(np.finfo(np.float32).tiny)])
     cases.same(confidence.log_odds(none, none), [0.0])
+
+
+def test_areas_of_protocols_are_these():
+    rng = np.random.default_rng(0)
+    y, untouched = rng.random((4, 9)), rng.random(4)
+    tenths, eighths = [i / 10 for i in range(1, 10)], [i / 8 for i in range(9)]
+    whole, clean = torch.from_numpy(y), torch.from_numpy(untouched)
+    for got, expected in (
+        (area("ends", untouched, y, tenths), curves.area_with_ends(whole, clean)),
+        (area("trapezoid", untouched, y, tenths), curves.area_over_steps(whole) / 0.8),
+        (area("trapezoid", untouched, y, eighths), curves.normalised_area(whole)),
+        (area("mean", untouched, y, tenths), curves.mean_of_steps(whole)),
+    ):
+        np.testing.assert_allclose(got, expected.numpy(), rtol=0, atol=1e-12)
