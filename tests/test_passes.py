@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gradtoken.errors import NoBlocks
+from gradtoken.attribution import attribute
+from gradtoken.errors import BadModel, NoBlocks
 from gradtoken.probe import Probe
 from tests import zoo
 from tests.reference.gradtoken import capture
@@ -298,3 +299,30 @@ def test_the_picture_is_what_is_explained_wherever_it_stands():
     x = zoo.pictures(zoo.PICTURES["class token"], 2)
     ours = Probe(Scaled(), (torch.full((2,), 2.0), x), 0).plain.gradient("input", 0)
     torch.testing.assert_close(ours, 2 * Probe(vit, 2 * x, 0).plain.gradient("input", 0))
+
+
+class Wavering(nn.Module):
+    """A ViT that makes one operation more before its blocks where a picture is bright."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = zoo.timm_model()
+
+    def forward(self, x):
+        return self.net(x * 1.5 if x.mean() > 0 else x)
+
+
+@pytest.mark.parametrize("method", ["attcat", "agcam", "attn_lrp"])
+def test_blocks_are_found_anew_where_the_model_goes_another_way(method):
+    """Its blocks, and so the places that are read, have other numbers then."""
+    net, dark = Wavering(), -torch.rand(2, 3, 16, 16)
+    for x, scale in ((dark, 1), (-dark, 1.5), (dark, 1)):
+        alone = attribute(net.net, x * scale, 0, method, allow_blank=True)
+        torch.testing.assert_close(attribute(net, x, 0, method, allow_blank=True), alone, rtol=1e-4, atol=1e-6)
+
+
+def test_changed_inputs_that_go_another_way_are_refused():
+    net, dark = Wavering(), -torch.rand(1, 3, 16, 16)
+    probe = Probe(net, dark, 0)
+    with pytest.raises(BadModel, match="operations on a changed input"):
+        probe.run(inputs=-dark)

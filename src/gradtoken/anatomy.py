@@ -1,7 +1,7 @@
 """Where the blocks of a model begin and end, found by following what its operations make of each attention's result.
 
 Tensors are known by their number: how many operations with a floating result came before in one forward pass. The
-numbers are the same in every pass on inputs of one signature (`gradtoken.inputs.signature`).
+numbers are the same in every pass on inputs of one signature (`gradtoken.inputs.signature`), or that pass is refused.
 """
 
 from collections.abc import Iterator, MutableMapping
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
+from gradtoken.errors import BadModel
 from gradtoken.operations import Op
 
 PLACES = ("x", "features", "branch", "middle", "out")
@@ -35,13 +36,17 @@ class Block:
     middle: int
 
 
+class OtherPath(BadModel):
+    """A pass that went another way through the model than the one that its places are known from."""
+
+
 @dataclass(frozen=True)
 class Anatomy:
     """The blocks by the number of their attention, and the number of the last block's output.
 
     shapes: of the tensors with these numbers. overwritten: whether sums are written to the block's input.
     tokens_first: the places where tokens come before the batch. largest: bytes of the largest result of an operation,
-    for the whole batch.
+    for the whole batch. count: of operations that were numbered.
     """
 
     blocks: dict[int, Block]
@@ -50,6 +55,15 @@ class Anatomy:
     overwritten: bool
     tokens_first: frozenset[str]
     largest: int
+    count: int
+
+    def check(self, found: int, name: str) -> None:
+        """Places are numbers of operations: a pass that makes more or fewer of them would be read at wrong ones."""
+        if found != self.count:
+            raise OtherPath(
+                f"{name} made {found} operations on a changed input and {self.count} on the input itself: its forward "
+                "pass depends on what it reads, and this method cannot follow it"
+            )
 
 
 def floating(values: Any) -> Iterator[Tensor]:
@@ -76,6 +90,7 @@ class BlockFinder:
         self.end: int | None = None  # the last sum on the residual stream
         self.normed: int | None = None  # its norm
         self.overwritten = False
+        self.count = 0
         self.tokens_first: frozenset[str] = frozenset()
         self.largest = 0
 
@@ -98,6 +113,7 @@ class BlockFinder:
     def made(self, op: Op, number: int | None, out: Tensor, args: Any) -> None:
         """Operation `number` made `out` of `args`; only the first of several results has the number."""
         self.largest = max(self.largest, out.numel() * out.element_size())
+        self.count += number is not None
         inputs = list(floating(args))
         self.overwritten = self.overwritten or op is Tensor.add_
         if any(x is out for x in inputs) and op is not Tensor.add_:  # an operation that does nothing
@@ -159,7 +175,7 @@ class BlockFinder:
         end = self.normed if last is not None and self.is_normed(last) and self.normed is not None else self.end
         wanted = {n for b in self.blocks.values() for n in (b.x, b.features, b.branch, b.middle)} | {end}
         shapes = {n: shape for n, shape in self.shapes.items() if n in wanted}
-        return Anatomy(self.blocks, end, shapes, self.overwritten, self.tokens_first, self.largest)
+        return Anatomy(self.blocks, end, shapes, self.overwritten, self.tokens_first, self.largest, self.count)
 
     def is_normed(self, last: Block) -> bool:
         """Whether sums are followed by a norm, which the next block's attention then reads without one of its own."""

@@ -90,6 +90,7 @@ def run(
     with untouched(probe.net, leaves), torch.set_grad_enabled(bool(graph)):
         with rules or contextlib.nullcontext(), tape, computed_once(bool(graph) and changes_graph(rules, edits)):
             output = apply(probe.net, inputs)
+        probe.anatomy.check(tape.number + 1, type(probe.net).__name__)
         scores, calls = scores_of(probe, tape, output, copies, probability=probability, first=first)
     attention, nodes = read_off(probe, tape, calls, copies, leaves) if graph is not None and start is None else ([], {})
     nodes |= {("input", 0): nodes["x", 0]} if ("x", 0) in nodes else {}

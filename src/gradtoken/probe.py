@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from gradtoken import passes
 from gradtoken.align import aligned
-from gradtoken.anatomy import Anatomy
+from gradtoken.anatomy import Anatomy, OtherPath
 from gradtoken.attention import Attention, reachable, working_dtype
 from gradtoken.call import Call
 from gradtoken.errors import NoAttention, NoBlocks, NoGrid
@@ -67,9 +67,8 @@ class Probe:
         """Run the model and look at its tokens."""
         with untouched(self.net, tensors(self.inputs)):
             self._first = first_pass(self.net, self.inputs, self.target, None, None)
-            start, limit, count = self._first.start, self._first.limit, len(self._first.calls)
-            facts = Learnt(start, limit, count, *look(self))
-        if limit is None or not callable(self.target):  # another callable may read what this one does not
+            facts = Learnt(self._first.start, self._first.limit, len(self._first.calls), *look(self))
+        if facts.limit is None or not callable(self.target):  # another callable may read what this one does not
             LEARNT[self.net][signature(self.inputs)] = facts
         return facts
 
@@ -77,10 +76,9 @@ class Probe:
     def first(self) -> First:
         """The first pass: through the tail alone, unless a method asked for the whole graph before."""
         if self._first is None:
-            facts = self._facts
             with untouched(self.net, tensors(self.inputs)):
-                self._first = first_pass(self.net, self.inputs, self.target, facts.start, facts.limit)
-            if len(self._first.calls) != facts.count:  # the model took another path than the first time
+                self._first = first_pass(self.net, self.inputs, self.target, self._facts.start, self._facts.limit)
+            if len(self._first.calls) != self._facts.count:  # the model took another path than the first time
                 self._facts = self._learn()
         return self._first
 
@@ -194,7 +192,14 @@ class Probe:
 
     def run(self, **how: Any) -> Run:
         """One more forward pass, in another way; see `passes.run`."""
-        return passes.run(self, **{"rules": self.rules, "probability": self.probability, **how})
+        how = {"rules": self.rules, "probability": self.probability} | how
+        try:
+            return passes.run(self, **how)
+        except OtherPath:
+            if how.get("inputs") is not None:
+                raise
+            self.__dict__["anatomy"] = passes.find_anatomy(self)  # what was known was learnt from other inputs
+            return passes.run(self, **how)
 
     def under(self, rules: TorchFunctionMode, probability: bool = False) -> "Probe":
         """The same probe, but further passes, `plain` too, are made under rules that modify gradients."""
@@ -216,9 +221,7 @@ class Probe:
     def anatomy(self) -> Anatomy:
         """Where the blocks begin and end."""
         facts, key = ANATOMY.setdefault(self.net, {}), (signature(self.inputs), self.batch)
-        if key not in facts:
-            facts[key] = passes.find_anatomy(self)
-        return facts[key]
+        return facts.get(key) or facts.setdefault(key, passes.find_anatomy(self))
 
     @once
     def followed(self) -> list[int]:
