@@ -45,6 +45,7 @@ class Line(NamedTuple):
 
 
 LINES = {
+    "gradient_shap": Line("samples", 4, 10, 50),
     "tis": Line("masks", 8, 24, 1024),
     "integrated_gradients": Line("steps", 4, 10, 50),
     "self_attention_attribution": Line("steps", 2, 4, 20),

@@ -13,7 +13,7 @@ from gradtoken.protocols.mosaics import GridPointing
 
 ROUNDS = 2  # of mosaics, each of another four of the five pictures
 QUICK = {
-    "gradient_shap": {"samples": 4},
+    "gradient_shap": {"samples": 8},
     "integrated_gradients": {"steps": 8},
     "self_attention_attribution": {"steps": 4},
     "tis": {"masks": 64},
