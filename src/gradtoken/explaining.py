@@ -84,7 +84,12 @@ def options_of(methods: Sequence[str], options: Mapping[str, Any]) -> dict[str, 
         owner, _, name = option.rpartition(".")
         if owner and owner not in chosen:
             raise UnknownName.among("method among those asked", owner, chosen)
-        takers = [owner] if owner else [m for m in chosen if name in known[m]] or [*chosen][:1]
+        takers = [owner] if owner else [m for m in chosen if name in known[m]]
+        if not takers:
+            whose = next(iter(chosen)) if len(chosen) == 1 else f"any of the {len(chosen)} methods asked"
+            raise UnknownName.among(
+                f"option of {whose}", name, sorted({one for names in known.values() for one in names})
+            )
         for taker in takers:
             chosen[taker][name] = value
     for taker, found in chosen.items():
