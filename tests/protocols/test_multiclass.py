@@ -5,8 +5,9 @@ import pytest
 
 from gradtoken.data.label_images import present
 from gradtoken.data.sample import VOID, DataSet, Mask, Sample
-from gradtoken.errors import BadModel
+from gradtoken.errors import BadData, BadModel
 from gradtoken.models.grouped import grouped
+from gradtoken.models.load import load
 from gradtoken.protocols import PROTOCOLS
 from gradtoken.protocols.multiclass import Multiclass
 from tests.protocols.tiny import (
@@ -124,5 +125,7 @@ def test_the_model_must_have_the_data_sets_classes():
     assert VOC.samples(fits, model) is fits
     with pytest.raises(BadModel, match=r"explains the 2 classes of two, and tiny has 5; .*gradtoken\.models\.grouped"):
         VOC.samples(DataSet("two", ["a"], [sample(0)].__getitem__, ("a", "b")), model)
-    with pytest.raises(BadModel, match="explains the 0 classes"):
+    with pytest.raises(BadModel, match="explains the 5 classes of five, and bundled has 11"):
+        VOC.samples(fits, load("bundled"))
+    with pytest.raises(BadData, match="explains the classes of a data set, and none names none"):
         VOC.samples(DataSet("none", ["a"], [sample(0)].__getitem__), model)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gradtoken.errors import BadModel, UnknownName
 from gradtoken.models.labels import Labels
-from gradtoken.models.load import classes_of
+from gradtoken.models.load import classes_of, count_of
 from gradtoken.models.model import Model
 from gradtoken.targets import logits_of
 
@@ -112,8 +112,7 @@ def grouped(model: Model, names: Sequence[str], groups: Groups, pool: Literal["m
     groups: for each name the classes of the model that mean it; they may overlap.
     Raises BadModel for a name without classes, and for classes that the model does not have.
     """
-    count = classes_of(model.net) or (len(model.labels) if model.labels is not None else None)
-    found = checked(groups, names, count)
+    found = checked(groups, names, count_of(model))
     source = f"{model.source}, its classes in {len(found)} groups ({pool})"
     return replace(model, net=Grouped(model.net, found, pool), labels=Labels.of(names), source=source)
 

@@ -151,3 +151,8 @@ def classes_of(net: nn.Module) -> int | None:
     if count is None and hasattr(getattr(net, "config", None), "num_labels"):
         count = net.config.num_labels  # type: ignore[union-attr]
     return count if isinstance(count, int) else None
+
+
+def count_of(model: Model) -> int | None:
+    """The number of classes, where the network or the labels tell."""
+    return classes_of(model.net) or (len(model.labels) if model.labels is not None else None)

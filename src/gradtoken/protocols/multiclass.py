@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from gradtoken.data.sample import DataSet, Sample
-from gradtoken.errors import BadModel, BadSample
+from gradtoken.errors import BadData, BadModel, BadSample
 from gradtoken.metrics.segmentation import confusion
-from gradtoken.models.load import classes_of
+from gradtoken.models.load import count_of
 from gradtoken.models.model import Model
 from gradtoken.protocols.protocol import Array, Ask, Batch, Means, Number, Protocol, View, pixels_of, preprocessing
 from gradtoken.protocols.truth import at, divided, mask_of, mean_iou, scaled
@@ -33,8 +33,10 @@ class Multiclass(Protocol):
     levels: tuple[float, ...]
 
     def samples(self, data: DataSet, model: Model) -> DataSet:
-        count = classes_of(model.net)
-        if not data.classes or count not in (None, len(data.classes)):
+        if not data.classes:
+            raise BadData(f"{self.name} explains the classes of a data set, and {data.name} names none")
+        count = count_of(model)
+        if count not in (None, len(data.classes)):
             raise BadModel(
                 f"{self.name} explains the {len(data.classes)} classes of {data.name}, and {model.name} has {count}; "
                 "use a model with these classes, or gradtoken.models.grouped.grouped"

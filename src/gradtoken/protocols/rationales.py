@@ -10,7 +10,7 @@ from torch import Tensor
 from gradtoken.data.sample import DataSet, Rationale, Sample
 from gradtoken.errors import BadModel, BadSample
 from gradtoken.metrics import words as metrics
-from gradtoken.models.load import classes_of
+from gradtoken.models.load import count_of
 from gradtoken.models.model import Model
 from gradtoken.protocols.protocol import Array, Ask, Batch, Means, Number, Protocol, View, asked, by_ask
 
@@ -108,7 +108,7 @@ def rationale_of(sample: Sample) -> Rationale:
 
 def expect_classes(data: DataSet, model: Model, name: str) -> None:
     """Refuse a model with other classes, or, as far as their names tell, in another order."""
-    count = classes_of(model.net)
+    count = count_of(model)
     if count not in (None, len(data.classes)):
         raise BadModel(f"{name} explains the {len(data.classes)} classes of {data.name}, and {model.name} has {count}")
     names = [label.casefold() for label in model.labels or ()]
