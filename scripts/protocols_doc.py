@@ -5,6 +5,7 @@
 writes docs/protocols.md.
 """
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ A protocol fixes everything that changes a number, has a version, and is printed
 Python, `dataclasses.replace(PROTOCOLS[name], ...)` makes another one, and reports say in what it differs.
 
 Published numbers of different papers were made by different protocols even where they stand in one table: compare only
-numbers under the same name.
+numbers under the same name. What the settings mean stands below, family by family; 'a fact' is a number that is
+neither good nor bad.
 """
 BETTER = {"higher": "higher is better", "lower": "lower is better", "": "a fact"}
-KNOWN = {"name", "paper", "summary", "version", "family"}
+KNOWN = {"name", "paper", "summary", "version"}
 
 
 def document() -> str:
@@ -37,7 +39,14 @@ def document() -> str:
         "Pure functions of tensors, one value or curve for each sample: `gradtoken.metrics.METRICS[name].call(...)`."
     )
     sections = map(section, PROTOCOLS.values())
-    return "\n\n".join([HEAD.rstrip(), *sections, "## Metrics", about, metrics]) + "\n"
+    families = [Protocol, *dict.fromkeys(map(type, PROTOCOLS.values()))]
+    parts = [HEAD.rstrip(), *sections, "## What the settings mean", *map(meaning, families)]
+    return "\n\n".join([*parts, "## Metrics", about, metrics]) + "\n"
+
+
+def meaning(family: type[Protocol]) -> str:
+    """What a family of protocols says of its settings."""
+    return f"### {'Of all protocols' if family is Protocol else family.__name__}\n\n{inspect.getdoc(family)}"
 
 
 def section(protocol: Protocol) -> str:

@@ -56,11 +56,13 @@ class Course:
 
 @dataclass(frozen=True, kw_only=True)
 class Perturbation(Protocol):
-    """shares: of all pixels, erased at each step, always from the whole picture. black: 0 before normalisation.
+    """shares: of all pixels, erased at each step, always from the whole picture. courses: in which order, and with what
+    in their place: black (0 before normalisation), grey (0 after it, the mean colour), or the blurred picture.
 
     score: whether the label is still the prediction ("accuracy"), or the explained class's share of the softmax.
-    area: of the curve; "ends" is the trapezoid rule over the untouched picture, the steps, and 0 for the empty one.
-    areas: those reported, the first of them by its course's name alone. only_correct: leave wrong predictions out.
+    areas: rules for the area under a curve; that of the first has its course's name alone. "ends" is the trapezoid rule
+    over the untouched picture, the steps, and 0 for the empty one; "trapezoid" that over the steps, "mean" their mean.
+    difference: the name of least minus most relevant first. only_correct: leave wrong predictions out.
     """
 
     shares: tuple[float, ...]

@@ -83,7 +83,8 @@ class Protocol:
     """Everything that changes a number, under a name that is printed with it.
 
     asks: which classes are explained: the predicted one, the label, all that are present, or those of a mosaic's cells.
-    resize, interpolation: from the picture to the model's size. options: of methods, where the protocol has its own.
+    resize, interpolation: from the picture to the model's size. enlarging: from the map to that size.
+    options: of methods, where the protocol has its own.
     """
 
     name: str
