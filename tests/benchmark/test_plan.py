@@ -8,6 +8,7 @@ import torch
 
 from gradtoken.benchmark.plan import Plan, Variant, digest_of_ids, planned, variants_of
 from gradtoken.errors import BadData, BadTarget, UnknownName
+from gradtoken.models.grouped import grouped
 from tests.benchmark import tiny
 
 
@@ -114,7 +115,16 @@ def other_plans(model):
         weights.net.head.bias[0] += 1e-12
     buffer = tiny.model()
     buffer.net.register_buffer("more", torch.zeros(1))
+    layers = tiny.model()
+    layers.net.norm.eps = 0.1
+    three, pairs = ["x", "y", "z"], [[0, 1], [1], [2]]
+    in_groups = {
+        "groups": grouped(model, three, pairs),
+        "other groups": grouped(model, three, [[1], [0, 1], [2]]),
+        "pooled otherwise": grouped(model, three, pairs, "logsumexp"),
+    }
     how = replace(model.preprocess, mean=(0.5, 0.4, 0.31))
+    data = tiny.data_of(some)
     return {
         "protocol": tiny.plan_of(some, replace(tiny.QUICK, shares=(0.3, 0.6)), model),
         "version": tiny.plan_of(some, replace(tiny.QUICK, version=2), model),
@@ -127,6 +137,11 @@ def other_plans(model):
         "dtype": tiny.plan_of(some, net=replace(model, net=tiny.model().net.float())),
         "preprocessing": tiny.plan_of(some, net=replace(model, preprocess=how)),
         "unit": tiny.plan_of(some, net=model, unit=5),
+        "layers": tiny.plan_of(some, net=layers),
+        "classes": replace(tiny.plan_of(some, net=model), data=replace(data, classes=("x",))),
+        "what classes mean": replace(tiny.plan_of(some, net=model), data=replace(data, groups={0: (1,)})),
+        "lists": replace(tiny.plan_of(some, net=model), data=replace(data, lists="other")),
+        **{name: tiny.plan_of(some, net=one) for name, one in in_groups.items()},
     }
 
 

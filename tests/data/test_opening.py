@@ -61,6 +61,13 @@ def test_the_description_tells_counts_and_licence(tmp_path, kind):
     assert DATASETS[kind].layout.splitlines()[0] in of_kind
 
 
+def test_other_labels_in_a_list_are_another_data_set(tmp_path):
+    rows = [("file", "class_index"), ("a.png", "1")]
+    first = open_data(make.table(tmp_path, *rows))
+    assert open_data(tmp_path).lists == first.lists
+    assert open_data(make.table(tmp_path, rows[0], ("a.png", "2"))).lists != first.lists
+
+
 def test_what_is_recognised_twice_must_be_named(tmp_path):
     make.movies(make.masks(tmp_path))
     with pytest.raises(BadData, match="looks like 'masks', 'movies'; say which with kind="):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -77,11 +78,10 @@ class Plan:
 
     def manifest(self) -> dict[str, Any]:
         """All that changes a number but the methods, and what it was made with."""
-        weight = next(self.model.net.parameters())
         settings = {
             "protocol": self.protocol.describe(),
-            "data": {"name": self.data.name, "samples": len(self.data), "ids": digest_of_ids(self.data.ids)},
-            "model": {"name": self.model.name, "weights": digest_of_weights(self.model), "dtype": str(weight.dtype)},
+            "data": about_data(self.data),
+            "model": about_model(self.model),
             "preprocessing": self.model.preprocess.describe(),
             "unit": self.unit,
         }
@@ -127,6 +127,29 @@ def fingerprint_of(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def about_data(data: DataSet) -> dict[str, Any]:
+    """What lists say of the samples; the pictures, masks and annotations themselves are not read."""
+    classes = digest_of_ids([*data.classes, *map(str, sorted((c, *group) for c, group in data.groups.items()))])
+    return {
+        "name": data.name,
+        "samples": len(data),
+        "ids": digest_of_ids(data.ids),
+        "lists": data.lists,
+        "classes": classes,
+    }
+
+
+def about_model(model: Model) -> dict[str, Any]:
+    """What it computes with: its numbers, and the settings of its layers, which its weights do not tell."""
+    layers = re.sub(r" at 0x[0-9a-f]+", "", repr(model.net))
+    return {
+        "name": model.name,
+        "weights": digest_of_weights(model),
+        "layers": digest_of_ids([layers]),
+        "dtype": str(next(model.net.parameters()).dtype),
+    }
+
+
 def digest_of_ids(ids: Sequence[str]) -> str:
     """Of the samples' names in their order, whatever characters they have."""
     return hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest()[:16]
@@ -135,7 +158,8 @@ def digest_of_ids(ids: Sequence[str]) -> str:
 def digest_of_weights(model: Model) -> str:
     """Of every parameter and buffer, bit by bit."""
     found = hashlib.sha256()
-    for name, value in sorted(model.net.state_dict().items()):
+    buffers = dict(model.net.named_buffers())  # those too that no file holds, such as the members of groups
+    for name, value in sorted((buffers | model.net.state_dict()).items()):
         found.update(name.encode())
         found.update(value.detach().contiguous().cpu().flatten().view(torch.uint8).numpy())
     return found.hexdigest()[:16]

@@ -1,9 +1,12 @@
 """What all kinds share: a data set is checked when it is opened, a sample when it is read."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +46,16 @@ def data_set(
     if len(set(ids)) < len(ids):
         id, count = Counter(ids).most_common(1)[0]
         raise BadData(f"{name}: {id!r} is there {count} times; every sample needs an id of its own")
-    return DataSet(name, ids, Reader(ids, load, len(classes)), classes, groups or {})
+    return DataSet(name, ids, Reader(ids, load, len(classes)), classes, groups or {}, digest_of(load))
+
+
+def digest_of(load: Any) -> str:
+    """Of all that a reader holds but folders: the labels, boxes and meanings that it took from lists."""
+    if not is_dataclass(load):
+        return ""
+    held = {one.name: getattr(load, one.name) for one in fields(load)}
+    told = [(name, value) for name, value in held.items() if not isinstance(value, Path | None)]
+    return sha256(json.dumps(told, default=repr).encode()).hexdigest()[:16]
 
 
 def fault(sample: Sample, classes: int) -> str:

@@ -51,7 +51,8 @@ class DataSet:
 
     name: of the data set and its part, as reports print it. ids: unique. read: raises BadSample with the reason.
     classes: the names that `labels` index, or () where no sample has labels. groups: for each class the ImageNet-1k
-    classes that mean it, for use with an ImageNet model; empty where labels are the model's own numbers.
+    classes that mean it, for use with an ImageNet model; empty where labels are the model's own numbers. lists: digest
+    of what tables and lists say of the samples, where known.
     """
 
     name: str
@@ -59,6 +60,7 @@ class DataSet:
     read: Callable[[int], Sample]
     classes: tuple[str, ...] = ()
     groups: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    lists: str = ""
 
     def __len__(self) -> int:
         return len(self.ids)

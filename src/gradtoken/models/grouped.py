@@ -86,6 +86,9 @@ class Grouped(nn.Module):
         self.register_buffer("members", members.to(weight.device), persistent=False)
         self.register_buffer("inside", inside.to(weight.device), persistent=False)
 
+    def extra_repr(self) -> str:
+        return f"pool={self.pool!r}"
+
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         logits = logits_of(self.net(*args, **kwargs))
         within(self.highest, logits.shape[1])
