@@ -24,7 +24,7 @@ from gradtoken.benchmark.plan import Plan
 from gradtoken.benchmark.report import Report
 from gradtoken.benchmark.request import Request
 from gradtoken.benchmark.running import run_all
-from gradtoken.benchmark.texts import as_csv, table, told
+from gradtoken.benchmark.written import as_csv, table, told
 from gradtoken.errors import BadRun
 from gradtoken.methods import METHODS
 from gradtoken.models.model import Model

@@ -9,7 +9,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-from gradtoken.benchmark.texts import table
+from gradtoken.benchmark.written import table
 from gradtoken.metrics import METRICS
 from gradtoken.protocols import PROTOCOLS
 from gradtoken.protocols.protocol import Protocol

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 import torch
 
-from gradtoken.benchmark import html, texts
+from gradtoken.benchmark import html, written
 from gradtoken.benchmark.pictures import shown
 from gradtoken.benchmark.plan import fingerprint_of, planned
 from gradtoken.benchmark.report import Report
@@ -50,7 +50,7 @@ def test_lines_are_ranked_and_failures_counted(report):
 
 
 def test_markdown(report):
-    text = texts.markdown(report)
+    text = written.markdown(report)
     assert text.startswith(f"# {small.PROTOCOL} (version 1)\n")
     assert "small demonstration model" in text
     rows = [line for line in text.splitlines() if line.startswith("| ")]
@@ -62,7 +62,7 @@ def test_markdown(report):
 
 
 def test_csv_agrees_with_the_lines(report):
-    rows = list(csv.DictReader(io.StringIO(texts.as_csv(report))))
+    rows = list(csv.DictReader(io.StringIO(written.as_csv(report))))
     assert len(rows) == 3 * 3
     for row in rows:
         line = next(line for line in report.lines if line.title == row["method"])
@@ -143,7 +143,7 @@ def test_pictures_show_the_maps_that_were_measured(tmp_path, monkeypatch):
     monkeypatch.setattr("gradtoken.benchmark.work.check_maps", lambda R, *_, **__: seen.append(R))
     report = Report.of(run(plan, tmp_path / "run").root)
     measured = list(seen)
-    text = html.page(report, list(shown(report, plan))) + texts.markdown(report) + texts.as_csv(report)
+    text = html.page(report, list(shown(report, plan))) + written.markdown(report) + written.as_csv(report)
     text.encode()
     assert "\n# b" not in text
     assert "(0\\udcff.png)" in text
@@ -163,7 +163,7 @@ def test_texts_have_no_pictures(report):
     ("value", "said"), [(-0.0001, "0.0"), (-0.001, "\N{MINUS SIGN}0.1"), (0.0, "0.0"), (float("nan"), "-")]
 )
 def test_no_minus_zero(value, said):
-    assert texts.percent(value) == said
+    assert written.percent(value) == said
 
 
 def test_a_changed_protocol_is_named_with_its_change(data, tmp_path):
@@ -171,7 +171,7 @@ def test_a_changed_protocol_is_named_with_its_change(data, tmp_path):
     run(planned(protocol, open_data(data), load("bundled"), ["random"]), tmp_path)
     report = Report.of(tmp_path)
     assert report.protocol.shares == (0.0, 0.5, 1.0)
-    assert "(version 1, shares=[0.0, 0.5, 1.0] instead of [0.0, 0.1," in texts.title(report)
+    assert "(version 1, shares=[0.0, 0.5, 1.0] instead of [0.0, 0.1," in written.title(report)
 
 
 def test_a_protocol_of_another_version_is_refused(folder, tmp_path):
@@ -193,6 +193,6 @@ def test_a_part_of_a_run_says_so(data, tmp_path):
     folder = small.made(data, tmp_path, ["random", "gradtoken"], unit=2)
     variant = next(v for v in folder.variants if v.title == "random")
     folder.path(variant, folder.units[1]).unlink()
-    text = texts.markdown(Report.of(tmp_path))
+    text = written.markdown(Report.of(tmp_path))
     assert "**Not finished**, units done: random (2 of 3)" in text
     assert "different numbers of samples" in text

@@ -1,8 +1,11 @@
-"""The rows of one method as arrays, without a Python object for each."""
+"""The rows of a run as arrays, without a Python object for each, and as one file."""
 
+import os
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -131,3 +134,36 @@ def block(lists: Any, name: str) -> Array:
     if len(lengths) != 1:
         raise BadRun(f"{name} has {lengths.tolist()} values, another number for other samples; make the run again")
     return np.asarray(lists.flatten().to_numpy(zero_copy_only=False), dtype=np.float64).reshape(-1, lengths[0])
+
+
+def merge(folder: RunFolder, path: Path) -> tuple[int, int]:
+    """Write all rows as one Parquet file with a column `method`, unit by unit. Rows written, and units missing."""
+    parquet = need("pyarrow.parquet", "benchmark")
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    rows, found, writer = 0, 0, None
+    try:
+        for variant in folder.variants:
+            for table in tables(folder, variant):
+                table = titled(table, variant.title)
+                writer = writer or parquet.ParquetWriter(partial, table.schema, compression="zstd")
+                writer.write_table(table)
+                rows, found = rows + table.num_rows, found + 1
+        if writer is None:
+            raise BadRun(f"{folder.root} holds no results yet; go on with the run")
+        writer.close()
+        os.replace(partial, path)
+    except OSError as error:
+        raise BadRun(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        if writer is not None:
+            writer.close()
+        partial.unlink(missing_ok=True)
+    return rows, len(folder.variants) * len(folder.units) - found
+
+
+def titled(table: Any, title: str) -> Any:
+    """The table with the method before its other columns; the run's fingerprint stays in its header."""
+    pa = need("pyarrow", "benchmark")
+    titles = pa.DictionaryArray.from_arrays(pa.array([0] * len(table), pa.int32()), pa.array([title]))
+    facts = {k: v for k, v in (table.schema.metadata or {}).items() if k == b"fingerprint"}
+    return table.add_column(0, "method", titles).replace_schema_metadata(facts)

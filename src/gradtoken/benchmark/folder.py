@@ -105,6 +105,12 @@ class RunFolder:
             found.append(described(path))
         return sorted(found, key=lambda variant: variant.title)
 
+    @property
+    def done(self) -> dict[str, tuple[int, int]]:
+        """Units of each method that are there, of how many; a file is not opened, and may be damaged."""
+        units = self.units
+        return {v.title: (sum(self.path(v, unit).exists() for unit in units), len(units)) for v in self.variants}
+
     def all_rows(self, variant: Variant) -> Iterator[Row]:
         """The rows of a method, unit by unit."""
         for unit in self.units:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gradtoken.benchmark import plots
 from gradtoken.benchmark.report import Report
 from gradtoken.benchmark.summary import BASELINE, Estimate, Line
-from gradtoken.benchmark.texts import best, facts, notes, percent, short, title
+from gradtoken.benchmark.written import best, facts, notes, percent, short, title
 from gradtoken.draw.html import text
 from gradtoken.draw.words import MINUS, TIMES
 from gradtoken.protocols.protocol import Number

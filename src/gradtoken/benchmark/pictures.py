@@ -13,8 +13,8 @@ from gradtoken.benchmark.plan import Plan, Variant
 from gradtoken.benchmark.report import Report
 from gradtoken.benchmark.rows import writable
 from gradtoken.benchmark.summary import BASELINE
-from gradtoken.benchmark.texts import percent
 from gradtoken.benchmark.work import batch_of, maps_of, prepared
+from gradtoken.benchmark.written import percent
 from gradtoken.draw.overlay import overlay, resized
 from gradtoken.draw.words import first_name
 from gradtoken.errors import BadRun, UnknownName

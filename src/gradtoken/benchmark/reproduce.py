@@ -9,7 +9,7 @@ from gradtoken.benchmark.published import CHEFER, FIGURES, TABLES, Exhibit, Know
 from gradtoken.benchmark.report import Report
 from gradtoken.benchmark.request import Request
 from gradtoken.benchmark.summary import Line
-from gradtoken.benchmark.texts import facts, table, title, told
+from gradtoken.benchmark.written import facts, table, title, told
 from gradtoken.data.opening import open_data
 from gradtoken.errors import BadTarget, UnknownName
 

@@ -151,12 +151,12 @@ def told(folders: "Sequence[RunFolder]") -> None:
 
 def write(report: Any, forms: dict[str, Path], pictures: Any = ()) -> None:
     """The report in the forms that are asked for, by suffix."""
-    from gradtoken.benchmark import html, texts
+    from gradtoken.benchmark import html, written
     from gradtoken.files import write as put
 
     made: dict[str, Callable[[], str]] = {
-        ".md": lambda: texts.markdown(report),
-        ".csv": lambda: texts.as_csv(report),
+        ".md": lambda: written.markdown(report),
+        ".csv": lambda: written.as_csv(report),
         ".html": lambda: html.page(report, pictures),
     }
     for suffix, path in forms.items():
@@ -168,18 +168,18 @@ def show(report: Any) -> None:
     from rich.table import Column, Table
     from rich.text import Text
 
-    from gradtoken.benchmark import texts
+    from gradtoken.benchmark import written
     from gradtoken.commands.shared import out
     from gradtoken.draw.words import printable
 
     settings, numbers = report.settings, report.protocol.numbers[:ON_SCREEN]
-    say(texts.title(report), "bold")
+    say(written.title(report), "bold")
     say(f"{settings['data']['name']}, {settings['data']['samples']} samples; {settings['model']['name']}")
     table = Table(
         Column("method", no_wrap=True), "explained", "n", *(number.name for number in numbers), "refused", box=None
     )
     for line in report.lines:
-        values = [texts.told(line.numbers[n.name]) if line.numbers else "-" for n in numbers]
+        values = [written.told(line.numbers[n.name]) if line.numbers else "-" for n in numbers]
         refused = str(sum(line.reasons.values()))
         table.add_row(*(Text(printable(c)) for c in (line.title, line.ask, str(line.samples), *values, refused)))
     out.print(table)
@@ -187,7 +187,7 @@ def show(report: Any) -> None:
     rest = f"; {more} more numbers are in the report" if more else ""
     say(f"percent, with 95 % bootstrap intervals over samples{rest}", "dim")
     for refusal in report.refusals[:5]:
-        complain(f"without values: {refusal.count} x {refusal.reason} ({texts.short(refusal.methods)})")
+        complain(f"without values: {refusal.count} x {refusal.reason} ({written.short(refusal.methods)})")
 
 
 def leave(reports: Sequence[Any]) -> None:

@@ -90,7 +90,6 @@ def status(folder: Folder) -> None:
     from rich.text import Text
 
     from gradtoken.benchmark.folder import RunFolder
-    from gradtoken.benchmark.inventory import done
     from gradtoken.commands.shared import out
 
     with friendly():
@@ -99,7 +98,7 @@ def status(folder: Folder) -> None:
         say(f"{settings['protocol']['name']} (version {settings['protocol']['version']})", "bold")
         say(f"{settings['data']['name']}, {settings['data']['samples']} samples; {settings['model']['name']}")
         table = Table("method", f"units of {settings['unit']} samples", box=None)
-        counts = done(run)
+        counts = run.done
         for title, (some, units) in counts.items():
             table.add_row(Text(title), f"{some} of {units}")
         out.print(table)
@@ -113,8 +112,8 @@ def merge(
     output: Annotated[Path, typer.Option("--out", "-o", help="FILE.parquet")],
 ) -> None:
     """Write all rows of a run as one file, with a column for the method."""
+    from gradtoken.benchmark.columns import merge as merged
     from gradtoken.benchmark.folder import RunFolder
-    from gradtoken.benchmark.inventory import merge as merged
     from gradtoken.files import check_place
 
     with friendly():
