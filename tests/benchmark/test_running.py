@@ -1,6 +1,6 @@
 """A run that is stopped, damaged or repeated ends with the same rows as one that was not."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -12,6 +12,7 @@ from gradtoken.benchmark.running import run, run_all
 from gradtoken.data.sample import Sample
 from gradtoken.errors import BadRun
 from gradtoken.methods import METHODS as REGISTRY
+from gradtoken.protocols.perturbation import Perturbation
 from tests.benchmark import tiny
 from tests.benchmark.test_rows import HOSTILE
 
@@ -244,3 +245,24 @@ def test_protocols_that_see_a_sample_in_the_same_way_share_its_maps(model, monke
     for one, other in zip(apart, map(all_rows, folders), strict=True):
         tiny.same(one["gradtoken"], other["gradtoken"])
     assert sum(seen) == 2 * tiny.COUNT  # the second protocol needs no map of its own, the third resizes in another way
+
+
+class Mirrored(Perturbation):
+    """Shows the same samples under the same names in another way."""
+
+    def view(self, sample, model):
+        view = super().view(sample, model)
+        return replace(view, inputs=view.pixels.flip(-1))
+
+
+def test_protocols_that_show_other_pixels_under_the_same_name_share_nothing(model, monkeypatch, tmp_path):
+    plans = [tiny.plan_of(protocol=protocol, net=model) for protocol in (tiny.QUICK, mirrored())]
+    apart = [all_rows(run(plan, tmp_path / f"apart{i}")) for i, plan in enumerate(plans)]
+    seen = tiny.replaced(monkeypatch, REGISTRY["gradtoken"].call)
+    for one, folder in zip(apart, run_all(plans, [tmp_path / name for name in "ab"]), strict=True):
+        tiny.same(one["gradtoken"], all_rows(folder)["gradtoken"])
+    assert sum(seen) == 2 * tiny.COUNT
+
+
+def mirrored():
+    return Mirrored(**{field.name: getattr(tiny.QUICK, field.name) for field in fields(tiny.QUICK)})

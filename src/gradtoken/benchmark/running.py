@@ -18,7 +18,7 @@ def run_all(plans: Sequence[Plan], roots: Sequence[Path], limit: int | None = No
     """Several protocols at once, a folder each.
 
     Within a unit, what a method says of a sample and class is computed once for all plans that have the same network
-    and see the sample in the same way.
+    and show it the same pixels.
     """
     folders = [RunFolder.begin(root, plan) for plan, root in zip(plans, roots, strict=True)]
     count = max(len(plan.units) for plan in plans)

@@ -23,7 +23,7 @@ from gradtoken.protocols.protocol import Batch, View
 from gradtoken.state import untouched
 from gradtoken.targets import logits_of
 
-Maps = dict[tuple[Any, ...], Tensor]  # what is known of a unit: of a method, sample, class and way to see it, (h, w)
+Maps = dict[tuple[Any, ...], Tensor]  # of a unit: (h, w) by method, sample, what the model sees of it, and class
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,8 +162,11 @@ def shared(plan: Plan, batch: Batch, variant: Variant, explain: Callable[[Probe]
     """The maps of a batch: those that are known, or all of them anew. (B, K, h, w)"""
     if maps is None or batch.probe.picture is None:
         return explain(batch.probe)
-    way = (id(plan.model.net), variant.key, plan.protocol.resize, plan.protocol.interpolation)
-    keys = [[(*way, view.id, k) for k in of_one] for view, of_one in zip(batch.views, batch.targets, strict=True)]
+    way = (id(plan.model.net), variant.key)
+    keys = [
+        [(*way, view.id, view.digest, k) for k in of_one]
+        for view, of_one in zip(batch.views, batch.targets, strict=True)
+    ]
     if not all(key in maps for of_one in keys for key in of_one):
         found = explain(batch.probe)
         maps |= {key: R for of_one, some in zip(keys, found, strict=True) for key, R in zip(of_one, some, strict=True)}

@@ -1,14 +1,17 @@
 """What every protocol fixes, and what it makes of maps."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from gradtoken.data.sample import DataSet, Sample
 from gradtoken.errors import BadSample
+from gradtoken.lazy import once
 from gradtoken.metrics.entry import Better
 from gradtoken.models.model import Model
 from gradtoken.models.preprocess import Preprocess
@@ -46,6 +49,14 @@ class View:
         if not isinstance(self.inputs, Tensor):
             raise BadSample(f"{self.id}: expected a picture, got a text")
         return self.inputs
+
+    @once
+    def digest(self) -> str:
+        """Of the pixels, bit by bit: the same for views that are the same to the model."""
+        pixels = self.pixels.cpu().contiguous()
+        found = hashlib.sha256(f"{pixels.dtype} {tuple(pixels.shape)}".encode())
+        found.update(pixels.view(torch.uint8).numpy())
+        return found.hexdigest()
 
 
 def nobody(net: nn.Module, pixels: Tensor) -> Tensor:
