@@ -52,9 +52,11 @@ def meaning(family: type[Protocol]) -> str:
 def section(protocol: Protocol) -> str:
     """One protocol: its numbers and its settings."""
     numbers = "; ".join(f"{n.name} ({BETTER[n.better]})" for n in protocol.numbers)
-    settings = [[f"`{name}`", told(value)] for name, value in protocol.describe().items() if name not in KNOWN]
+    values = {name: getattr(protocol, name, value) for name, value in protocol.describe().items()}
+    settings = [[f"`{name}`", told(value)] for name, value in values.items() if name not in KNOWN]
     facts = f"{protocol.summary[0].upper()}{protocol.summary[1:]}. Version {protocol.version}, {protocol.paper}."
-    return f"## {protocol.name}\n\n{facts}\n\nNumbers: {numbers}.\n\n{table(['setting', 'value'], settings)}"
+    about = f"Numbers: {numbers}.\n\nPublished ones are of: {protocol.pictures}."
+    return f"## {protocol.name}\n\n{facts}\n\n{about}\n\n{table(['setting', 'value'], settings)}"
 
 
 def told(value: Any) -> str:

@@ -93,7 +93,7 @@ def protocol_of(folder: RunFolder) -> Protocol:
     """The protocol that a run followed: the published one, with the settings that this run changed."""
     settings = folder.manifest["settings"]["protocol"]
     published = PROTOCOLS[settings["name"]]
-    own = {field.name for field in fields(published)}
+    own = {field.name for field in fields(published)} & settings.keys()
     values = {name: tupled(settings[name]) for name in changed(settings, published) if name in own - {"version"}}
     protocol = replace(published, **values)
     left = changed(settings, protocol)

@@ -39,11 +39,13 @@ def settings(protocol: "Protocol") -> None:
     """What a protocol fixes."""
     say(f"{protocol.name} (version {protocol.version})", "bold")
     table = Table(show_header=False, box=None)
-    for setting, value in protocol.describe().items():
+    for setting, plain in protocol.describe().items():
+        value = getattr(protocol, setting, plain)
         if setting not in ("name", "version"):
-            table.add_row(setting, Text(", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)))
+            table.add_row(setting, Text("; ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)))
     better = {"higher": " (higher is better)", "lower": " (lower is better)", "": ""}
     table.add_row("numbers", Text(", ".join(number.name + better[number.better] for number in protocol.numbers)))
+    table.add_row("published ones of", Text(protocol.pictures))
     out.print(table)
 
 

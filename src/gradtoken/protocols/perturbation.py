@@ -30,6 +30,7 @@ from gradtoken.protocols.protocol import (
 )
 
 Area = Literal["ends", "trapezoid", "mean"]
+FILLS = {"black": "black", "grey": "the mean colour", "blur": "the blurred picture"}
 AREAS = {"ends": "", "trapezoid": ", trapezoid", "mean": ", mean of steps"}
 
 
@@ -46,6 +47,10 @@ class Course:
     better: Better
     fill: Literal["black", "grey", "blur"] = "black"
     backwards: bool = False
+
+    def __str__(self) -> str:
+        order = f"{'most' if self.most_first else 'least'} relevant first"
+        return f"{self.name}: {order}, to {FILLS[self.fill]}{', told backwards' if self.backwards else ''}"
 
     def order(self, R: Tensor) -> Tensor:
         """When each pixel goes. Of equal pixels the first goes first; in insertion the first comes first."""
@@ -181,19 +186,19 @@ def trapezoid(y: Array, x: Sequence[float]) -> Array:
 TENTHS = tuple(i / 10 for i in range(1, 10))
 BOTH = (Course("positive", True, "lower"), Course("negative", False, "higher"))
 BLACK: dict[str, Any] = {"asks": ("predicted", "label"), "shares": TENTHS, "courses": BOTH}
+VALIDATION = "all 50,000 of ImageNet's validation part"
 GREY = Course("deletion", True, "lower", "grey")
 
 
-def softly(name: str, paper: str, summary: str, steps: int, start: Literal["grey", "blur"]) -> Perturbation:
+def softly(name: str, steps: int, start: Literal["grey", "blur"], **facts: str) -> Perturbation:
     """Probability of the predicted class over equal steps: deletion to the mean colour, and insertion from `start`."""
     return Perturbation(
         name=f"insertion-deletion/{name}",
-        paper=paper,
-        summary=summary,
         shares=tuple(i / steps for i in range(steps + 1)),
         courses=(GREY, Course("insertion", False, "higher", start, backwards=True)),
         score="probability",
         areas=("trapezoid",),
+        **facts,
     )
 
 
@@ -202,6 +207,7 @@ PUBLISHED = (
         name="perturbation/chefer2021",
         paper="https://arxiv.org/abs/2012.09838",
         summary="top-1 accuracy while the most, or least, relevant pixels become black, 10 % at a time",
+        pictures=VALIDATION,
         areas=("ends", "trapezoid", "mean"),
         **BLACK,
     ),
@@ -209,12 +215,14 @@ PUBLISHED = (
         name="perturbation/gradtoken2025",
         paper="https://doi.org/10.1016/j.neunet.2024.106837",
         summary="as chefer2021, whose numbers it quotes; label unknown (predicted class) and known (label)",
+        pictures=VALIDATION,
         **BLACK,
     ),
     Perturbation(
         name="abpc/agcam2024",
         paper="https://arxiv.org/abs/2402.04563",
         summary="area between the label's probability curves: least and most relevant pixels to the mean colour",
+        pictures="some of ImageNet's validation part; the authors' code does not say which",
         asks=("label",),
         shares=tuple(i / 10 for i in range(11)),
         courses=(Course("morf", True, "lower", "grey"), Course("lerf", False, "higher", "grey")),
@@ -224,16 +232,19 @@ PUBLISHED = (
     ),
     softly(
         "tam2021",
-        "https://openreview.net/forum?id=TT-cf6QSDaQ",
-        "probability of the predicted class in 28 steps: pixels to the mean colour, and from it",
         28,
         "grey",
+        paper="https://openreview.net/forum?id=TT-cf6QSDaQ",
+        summary="probability of the predicted class in 28 steps: pixels to the mean colour, and from it",
+        pictures="2,000 of ImageNet's validation part, a contiguous block chosen by seed 0",
     ),
     softly(
         "petsiuk2018",
-        "https://arxiv.org/abs/1806.07421",
-        "probability of the predicted class in 224 steps: pixels to the mean colour, and from a blurred picture",
         224,
         "blur",
+        paper="https://arxiv.org/abs/1806.07421",
+        summary="probability of the predicted class in 224 steps: pixels to the mean colour, "
+        "and from a blurred picture",
+        pictures="ImageNet's validation part; for Transformers, in TIS (2023), 5,000 fixed ones of it",
     ),
 )

@@ -93,6 +93,7 @@ class Batch:
 class Protocol:
     """Everything that changes a number, under a name that is printed with it.
 
+    pictures: which samples the published numbers are of; a run is of those that it is given.
     asks: which classes are explained: the predicted one, the label, all that are present, or those of a mosaic's cells.
     resize, interpolation: from the picture to the model's size. enlarging: from the map to that size.
     options: of methods, where the protocol has its own.
@@ -101,6 +102,7 @@ class Protocol:
     name: str
     paper: str
     summary: str
+    pictures: str = ""
     version: int = 1
     asks: tuple[Ask, ...] = ("predicted",)
     resize: str = "squash"
@@ -109,8 +111,10 @@ class Protocol:
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def describe(self) -> dict[str, Any]:
-        """All settings as JSON values."""
-        return {"family": type(self).__name__} | asdict(self)
+        """All settings as JSON values; `pictures`, which changes no number, is none of them."""
+        settings = {"family": type(self).__name__} | asdict(self)
+        del settings["pictures"]
+        return settings
 
     def asks_of(self, class_aware: bool) -> tuple[Ask, ...]:
         """A map that is the same for all classes is measured once."""

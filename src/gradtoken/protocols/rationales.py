@@ -125,6 +125,7 @@ PUBLISHED = (
         name="movies/eraser",
         paper=metrics.ERASER,
         summary="F1 of the k words that speak most for the label against those that people marked, k = 5 ... 80",
+        pictures="the 199 reviews of test",
         ks=tuple(range(5, 81, 5)),
         averaged=TENS,
         options={"rollout": {"start": 0}, "transattrib": {"normalise": True}},

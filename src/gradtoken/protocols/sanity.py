@@ -179,16 +179,19 @@ PUBLISHED = (
         name="class-sensitivity/sixt2020",
         paper=metrics.CLASSES,
         summary="how different the maps of the predicted class and of the runner-up are",
+        pictures="nothing comparable: the paper's are of other networks and settings",
     ),
     WeightRandomisation(
         name="weight-randomisation/adebayo2018",
         paper=metrics.ADEBAYO,
         summary="how similar maps stay when the weights become random, a tenth of the layers at a time",
+        pictures="nothing comparable: the paper's are of other networks and settings",
         stages=10,
     ),
     MaxSensitivity(
         name="max-sensitivity/yeh2019",
         paper="https://arxiv.org/abs/1901.09392",
         summary="how much a map changes, at most, under noise that is too small to see",
+        pictures="nothing comparable: the paper's are of other networks and settings",
     ),
 )

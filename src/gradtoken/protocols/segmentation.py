@@ -117,17 +117,20 @@ class Segmentation(Protocol):
 
 
 TENTHS = tuple(i / 10 for i in range(10))
+ALL = "all 4,276 of ImageNet-Segmentation, in the order of the file"
 
 PUBLISHED = (
     Segmentation(
         name="imagenet-segmentation/chefer2021",
         paper="https://arxiv.org/abs/2012.09838",
         summary="foreground above each map's mean, for the predicted class; two-class mIoU over the whole data set",
+        pictures=ALL,
     ),
     Segmentation(
         name="imagenet-segmentation/gradtoken2025",
         paper="https://doi.org/10.1016/j.neunet.2024.106837",
         summary="as chefer2021, with the best of ten thresholds for each method beside the mean; both are labelled",
+        pictures=ALL,
         levels=TENTHS,
     ),
 )
