@@ -190,7 +190,7 @@ VALIDATION = "all 50,000 of ImageNet's validation part"
 GREY = Course("deletion", True, "lower", "grey")
 
 
-def softly(name: str, steps: int, start: Literal["grey", "blur"], **facts: str) -> Perturbation:
+def softly(name: str, steps: int, start: Literal["grey", "blur"], **facts: Any) -> Perturbation:
     """Probability of the predicted class over equal steps: deletion to the mean colour, and insertion from `start`."""
     return Perturbation(
         name=f"insertion-deletion/{name}",

@@ -55,7 +55,7 @@ class View:
         """Of the pixels, bit by bit: the same for views that are the same to the model."""
         pixels = self.pixels.cpu().contiguous()
         found = hashlib.sha256(f"{pixels.dtype} {tuple(pixels.shape)}".encode())
-        found.update(pixels.view(torch.uint8).numpy())
+        found.update(pixels.view(torch.uint8).numpy().tobytes())
         return found.hexdigest()
 
 
