@@ -9,9 +9,10 @@ from typer.testing import CliRunner
 
 from gradtoken.benchmark.published import TABLE_2, TABLES
 from gradtoken.cli import app
+from gradtoken.errors import GradTokenError
 from tests.benchmark import small
 
-FEW = ["--method", "gradtoken", "--method", "random"]
+FEW = ["--method", "gradtoken", "--method", "random", "--no-pictures"]
 
 
 def run(*arguments: object):
@@ -82,8 +83,45 @@ def test_limit_and_grid(whole, tmp_path):
     assert "first 2, 2 samples" in result.output
     assert "gradtoken heads=mean" in result.output
     assert "heads=relu_mean" not in result.output  # it is plain gradtoken
+    assert (tmp_path / "report.html").read_text().count("data:image/jpeg") == 2 * 2  # methods, samples
     settings = json.loads((tmp_path / "manifest.json").read_text())["settings"]
     assert settings["data"]["samples"] == 2
+
+
+@pytest.fixture
+def folds(tmp_path):
+    """A table whose parts have numbers for names."""
+    place = small.pictures(tmp_path / "folds", count=3, broken=False)
+    lines = (place / "labels.csv").read_text().splitlines()
+    told = [f"{line},{part}" for line, part in zip(lines, ("split", "01", "2", "01"), strict=True)]
+    (place / "labels.csv").write_text("\n".join(told))
+    return place
+
+
+def test_options_of_the_data(folds, tmp_path):
+    part, place = ["--data-option", "split=01"], tmp_path / "run"
+    result = run("benchmark", "perturbation", "--data", folds, "--protocol", small.PROTOCOL, *FEW, *part, "-o", place)
+    assert result.exit_code == 0, result.output
+    assert "csv/folds 01, 2 samples" in result.output
+    result = run("benchmark", "report", place, "--html", tmp_path / "page.html", "--data", folds, *part)
+    assert result.exit_code == 0, result.output
+    assert "data:image/jpeg" in (tmp_path / "page.html").read_text()
+    result = run("benchmark", "report", place, "--html", tmp_path / "page.html", "--data", folds)
+    assert (result.exit_code, "was run with other data" in result.output) == (1, True), result.output
+    assert "2 of 2 samples can be used" in run("data", "check", folds, *part).output
+    result = run("data", "check", tmp_path / "absent", *part)
+    assert "there is no file or folder" in result.output
+
+
+def test_pictures_that_cannot_be_made_spoil_no_report(whole, tmp_path, monkeypatch):
+    def broken(*_):
+        raise GradTokenError("no more memory")
+
+    monkeypatch.setattr("gradtoken.benchmark.pictures.maps_of", broken)
+    result = run("benchmark", "run", small.PROTOCOL, "--data", whole, "--method", "random", "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "the report has no pictures: no more memory" in result.output
+    assert (tmp_path / "report.html").exists()
 
 
 def test_short_forms_and_default_place(whole, tmp_path, monkeypatch):
@@ -102,6 +140,9 @@ def test_short_forms_and_default_place(whole, tmp_path, monkeypatch):
         (["run", small.PROTOCOL, "--grid", "depth", "--set", "depth=2"], "depth=2 was given and is varied too"),
         (["run", small.PROTOCOL, "--limit", "0"], "expected a limit of at least 1 sample, got 0"),
         (["run", small.PROTOCOL, "--set", "gradtoken.dept=2"], "did you mean 'depth'"),
+        (["run", small.PROTOCOL, "--data-option", "splt=val"], "no option of csv 'splt'; did you mean 'split'"),
+        (["run", small.PROTOCOL, "--data-option", "split"], "expected --data-option NAME=VALUE, got 'split'"),
+        (["run", small.PROTOCOL, "--data-option", "path=x"], "expected --data-option NAME=VALUE, got 'path=x'"),
     ],
 )
 def test_what_is_wrong_is_said_before_a_model_is_loaded(arguments, message, whole, monkeypatch):
@@ -124,6 +165,7 @@ def test_report(place, whole, tmp_path):
     assert files[0].read_text().count("data:image/jpeg") == 3
     assert files[2].read_text().startswith("# abpc/agcam2024")
     assert "abpc/agcam2024 (version 1)" in run("benchmark", "report", place).output
+    assert "data:image/jpeg" not in (place / "report.html").read_text()
     assert "make it first" in run("benchmark", "report", place, "--html", tmp_path / "no" / "r.html").output
 
 
@@ -179,6 +221,10 @@ def test_lists():
     assert "pointing_game" in run("metrics").output
     assert "ImageNet-Segmentation" in run("data", "kinds").output
     assert "gtsegs_ijcv.mat" in run("data", "kinds", "imagenet-segmentation").output
+    assert "options: none" in run("data", "kinds", "imagenet-segmentation").output
+    assert "split=val: train, val, trainval or trainaug" in run("data", "kinds", "voc2012").output
+    assert "groups" not in run("data", "kinds", "voc2012").output  # of which a shell cannot give any
+    assert "all 50,000 of ImageNet's validation part" in run("protocols", "perturbation/chefer2021").output
     assert "did you mean 'voc2012'" in run("data", "kinds", "voc2021").output
 
 

@@ -76,6 +76,6 @@ def test_what_is_asked_for():
 
 def test_runs_that_fill_an_exhibit(tmp_path):
     data = small.pictures(tmp_path, count=2, broken=False)
-    one, two = requests([TABLES["1"], FIGURES["11"]], data, None, 4, 2)
+    one, two = requests([TABLES["1"], FIGURES["11"]], Request("", data, limit=4, batch=2))
     assert (one.protocol, one.grid, "vit_cx" in one.methods) == ("imagenet-segmentation/gradtoken2025", None, True)
     assert (two.grid, two.names, two.limit) == ("depth", ["gradtoken"], 4)

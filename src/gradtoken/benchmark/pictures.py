@@ -18,6 +18,7 @@ from gradtoken.benchmark.written import percent
 from gradtoken.draw.overlay import overlay, resized
 from gradtoken.draw.words import first_name
 from gradtoken.errors import BadRun, UnknownName
+from gradtoken.progress import track
 from gradtoken.protocols.protocol import Array, Protocol, View, column
 
 SIDE, QUALITY = 176, 80  # pixels of the longest side, and of the JPEG
@@ -34,7 +35,7 @@ class Shown:
 
 
 def shown(report: Report, plan: Plan, titles: Sequence[str] = ()) -> Iterator[Shown]:
-    """Maps of the worst and the best samples of some methods; none named: the baseline, the best and the last.
+    """Maps of the worst and the best samples of some methods; none named: the baseline and the two best others.
 
     plan: of the same run, with its data and its model.
     """
@@ -43,17 +44,17 @@ def shown(report: Report, plan: Plan, titles: Sequence[str] = ()) -> Iterator[Sh
         raise BadRun(f"{report.folder.root} was run with other data, another model or other settings than those given")
     variants = {variant.title: variant for variant in report.folder.variants}
     measured = [line.title for line in report.lines if line.numbers]
-    for title in titles or chosen(report):
+    for title in track(titles or chosen(report), "worst and best pictures"):
         if title not in measured:
             raise UnknownName.among("method with numbers in this run", title, measured)
         yield from extremes(column_of(report.folder, variants[title]).measured[0], variants[title], plan)
 
 
 def chosen(report: Report) -> list[str]:
-    """The baseline, the best and the last that has numbers, for the class that is explained first."""
+    """The baseline and the two best others, for the class that is explained first."""
     ranked = [line.title for line in report.lines if line.numbers and line.ask == report.lines[0].ask]
     base = [title for title in ranked if title == BASELINE]
-    return list(dict.fromkeys([*base, *ranked[:1], *ranked[-1:]]))
+    return [*base, *[title for title in ranked if title != BASELINE][:2]]
 
 
 def extremes(one: Measured, variant: Variant, plan: Plan) -> Iterator[Shown]:

@@ -1,8 +1,7 @@
 """The paper's numbers beside those of runs, each with the protocol that made it."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from gradtoken.benchmark.plan import Variant
 from gradtoken.benchmark.published import CHEFER, FIGURES, TABLES, Exhibit, Known, Quantity
@@ -106,12 +105,13 @@ def cell(one: Ours, name: str, ask: str) -> str:
     return f"{told(line.numbers[one.number], digits=2)}, n {line.samples}" if line.numbers else "no sample"
 
 
-def requests(
-    wanted: Sequence[Exhibit], data: Path, kind: str | None, limit: int | None, batch: int
-) -> Iterator[Request]:
-    """What fills some exhibits from one data set; those that share a protocol share a folder."""
-    opened = open_data(data, kind).name.partition("/")[0]
+def requests(wanted: Sequence[Exhibit], one: Request) -> Iterator[Request]:
+    """What fills some exhibits from one data set; those that share a protocol share a folder.
+
+    one: names the data and the sizes.
+    """
+    opened = open_data(one.data, one.kind, **one.options).name.partition("/")[0]
     for exhibit in wanted:
         protocol = exhibit.kinds.get(opened) or exhibit.kinds.get("") or exhibit.quantities[0].protocol
         methods = tuple(known.title for known in exhibit.rows) if not exhibit.grid else ()
-        yield Request(protocol, data, kind, methods, exhibit.grid, {}, limit, batch)
+        yield replace(one, protocol=protocol, methods=methods, grid=exhibit.grid)

@@ -27,7 +27,7 @@ FILES = 200  # of one method, at most, before units become larger: small files a
 class Request:
     """methods: names, or all where there is no grid either. settings: as --set gives them. limit: only so many samples.
 
-    grid: which option of GradToken takes all its values.
+    grid: which option of GradToken takes all its values. options: those of the kind of data.
     """
 
     protocol: str
@@ -39,6 +39,7 @@ class Request:
     limit: int | None = None
     batch: int = 8
     unit: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def checked(self) -> tuple[Protocol, DataSet]:
         """All that can be refused before a model is loaded."""
@@ -50,7 +51,7 @@ class Request:
         if self.limit is not None and self.limit < 1:
             raise BadTarget(f"expected a limit of at least 1 sample, got {self.limit}")
         options_of(self.names, self.settings)
-        return protocol, first(open_data(self.data, self.kind), self.limit)
+        return protocol, first(open_data(self.data, self.kind, **self.options), self.limit)
 
     @property
     def names(self) -> list[str]:

@@ -1,5 +1,6 @@
 """The shell's lists: `gradtoken protocols`, `metrics`, `data`."""
 
+import inspect
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,9 +9,10 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from gradtoken.commands.shared import FAILED, PARTLY, complain, friendly, out, say
+from gradtoken.commands.shared import FAILED, PARTLY, DataOptions, complain, data_options, friendly, out, say
 
 if TYPE_CHECKING:
+    from gradtoken.data.entry import Kind
     from gradtoken.protocols.protocol import Protocol
 
 app = typer.Typer()
@@ -68,16 +70,33 @@ def kinds(name: Annotated[str | None, typer.Argument(help="One of them, with its
     with friendly():
         if name is not None:
             say_all(describe(DATASETS[name]))
+            say_all(options_of(DATASETS[name]))
             return
         for one in DATASETS.values():
             say(one.name, "bold")
             say(f"  {one.summary}; from: {one.where}; licence: {one.licence}")
 
 
+def options_of(kind: "Kind") -> str:
+    """The options that a shell can give, with their defaults and what the docstring says of them."""
+    from gradtoken.manual import meaning
+    from gradtoken.registry import fits
+
+    keywords = [p for p in inspect.signature(kind.open).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    text, names = inspect.cleandoc(kind.open.__doc__ or ""), [p.name for p in keywords]
+    lines = [
+        f"    {p.name}{'' if p.default is None else f'={p.default}'}: {meaning(text, p.name, names)}"
+        for p in keywords
+        if any(fits(value, p.annotation) for value in ("", 0, False))
+    ]
+    return "\n".join(["  options, given as --data-option NAME=VALUE:", *lines] if lines else ["  options: none"])
+
+
 @data.command()
 def check(
     path: Annotated[Path, typer.Argument(help="The data set.")],
     kind: Annotated[str | None, typer.Option(help="Its kind, where the layout does not say.")] = None,
+    data_option: DataOptions = None,
     threads: Annotated[int, typer.Option(min=1, help="Pictures read at once.")] = 1,
 ) -> None:
     """Read every sample and say what is missing, broken or mismatched."""
@@ -85,7 +104,7 @@ def check(
     from gradtoken.data import describe, open_data
 
     with friendly():
-        found = open_data(path, kind)
+        found = open_data(path, kind, **data_options(data_option or [], path, kind))
         say_all(describe(found))
         counts, faulty = Counter[str](), set[str]()
         for problem in problems_of(found, threads):

@@ -12,15 +12,24 @@ from gradtoken.commands.benchmark import (
     Threads,
     app,
     carried_out,
-    leave,
     limit_threads,
-    show,
-    write,
 )
-from gradtoken.commands.shared import PARTLY, Device, Weights, complain, friendly, loaded_model, say
+from gradtoken.commands.shared import (
+    PARTLY,
+    DataOptions,
+    Device,
+    Weights,
+    complain,
+    data_options,
+    friendly,
+    loaded_model,
+    say,
+)
+from gradtoken.commands.telling import leave, show, write
 
 if TYPE_CHECKING:
     from gradtoken.benchmark.report import Report
+    from gradtoken.data.sample import DataSet
 
 Folder = Annotated[Path, typer.Argument(help="The run's folder.")]
 Again = Annotated[Path | None, typer.Option("--data", help="The run's data set, to show pictures with their maps.")]
@@ -34,6 +43,7 @@ def report(  # noqa: PLR0913
     md: Annotated[Path | None, typer.Option(help="Markdown.")] = None,
     data: Again = None,
     kind: Kind = None,
+    data_option: DataOptions = None,
     model: Annotated[str, typer.Option("--model", "-m", help="The run's model, for the pictures.")] = "bundled",
     weights: Weights = None,
     limit: Limit = None,
@@ -43,6 +53,8 @@ def report(  # noqa: PLR0913
 ) -> None:
     """Print a run's numbers, or write them; with its data and model again, also its worst and best pictures."""
     from gradtoken.benchmark.report import Report
+    from gradtoken.benchmark.request import first
+    from gradtoken.data.opening import open_data
     from gradtoken.files import check_place
 
     with friendly():
@@ -53,7 +65,8 @@ def report(  # noqa: PLR0913
         pictures: list[Any] = []
         if data is not None and html:
             limit_threads(threads)
-            pictures = again(found, (data, kind, limit), (model, weights, device), method or [])
+            samples = first(open_data(data, kind, **data_options(data_option or [], data, kind)), limit)
+            pictures = again(found, samples, (model, weights, device), method or [])
         write(found, forms, pictures)
         for path in forms.values():
             say(f"{found.protocol.name} -> {path}")
@@ -64,22 +77,18 @@ def report(  # noqa: PLR0913
 
 def again(
     found: "Report",
-    data: tuple[Path, str | None, int | None],
+    samples: "DataSet",
     model: tuple[str, Path | None, str | None],
     titles: list[str],
 ) -> list[Any]:
-    """Pictures with their maps. data: place, kind, limit. model: name, weights, device."""
+    """Pictures with their maps. model: name, weights, device."""
     from dataclasses import replace
 
     from gradtoken.benchmark.pictures import shown
     from gradtoken.benchmark.plan import planned
-    from gradtoken.benchmark.request import first
-    from gradtoken.data.opening import open_data
 
-    place, kind, limit = data
     name, weights, device = model
-    samples, loaded = first(open_data(place, kind), limit), loaded_model(name, weights, None, device)
-    plan = planned(found.protocol, samples, loaded, ["gradtoken"])
+    plan = planned(found.protocol, samples, loaded_model(name, weights, None, device), ["gradtoken"])
     return list(shown(found, replace(plan, unit=found.settings["unit"]), titles))
 
 
@@ -156,6 +165,7 @@ def reproduce(  # noqa: PLR0913
     run: Annotated[list[Path] | None, typer.Option(help="Folder of a run to put beside; repeatable.")] = None,
     data: Annotated[Path | None, typer.Option(help="Or a data set to run it on.")] = None,
     kind: Kind = None,
+    data_option: DataOptions = None,
     model: Annotated[str, typer.Option("--model", "-m", help="The model to run.")] = "bundled",
     weights: Weights = None,
     output: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for new runs.")] = None,
@@ -167,13 +177,17 @@ def reproduce(  # noqa: PLR0913
     """Print the paper's numbers beside those of runs, each with the protocol that made it."""
     from gradtoken.benchmark.report import Report
     from gradtoken.benchmark.reproduce import beside, exhibits, requests
+    from gradtoken.benchmark.request import Request
 
     with friendly():
         wanted, folders = exhibits(table or [], figure or []), list(run or [])
-        asked = list(requests(wanted, data, kind, limit, batch)) if data else []
+        asked: list[Request] = []
+        if data:
+            options = data_options(data_option or [], data, kind)
+            asked = list(requests(wanted, Request("", data, kind, limit=limit, batch=batch, options=options)))
         place = output / asked[0].protocol.replace("/", "-") if output and len(asked) == 1 else output
         made = carried_out(asked, (model, weights, device), place, threads) if asked else []
-        folders += [one.root for one in made if one.root not in folders]
+        folders += [one.root for one, _ in made if one.root not in folders]
         reports = [Report.of(folder) for folder in folders]
         for exhibit in wanted:
             say_lines(beside(exhibit, reports))

@@ -1,6 +1,7 @@
 """What all commands of the shell share."""
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +10,7 @@ import typer
 from rich.console import Console
 
 from gradtoken.draw.words import printable
-from gradtoken.errors import GradTokenError
+from gradtoken.errors import BadTarget, GradTokenError
 
 out, err = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
 FAILED, PARTLY = 1, 3  # exit codes: nothing was done; some of several pictures failed (2 is wrong usage)
@@ -19,6 +20,10 @@ Weights = Annotated[Path | None, typer.Option(help="Weights file for the archite
 Labels = Annotated[Path | None, typer.Option(help="File of class names: one a line, or JSON.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="NAME=VALUE: an option of the method; METHOD.NAME=VALUE, of one.")
+]
+DataOptions = Annotated[
+    list[str] | None,
+    typer.Option("--data-option", help="NAME=VALUE: an option of the kind of data; see `gradtoken data kinds NAME`."),
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps ...")]
 
@@ -33,6 +38,27 @@ def friendly() -> Iterator[None]:
         for line in str(error).splitlines():
             err.print(printable(line), markup=False, highlight=False)
         raise typer.Exit(FAILED) from None
+
+
+def data_options(settings: Sequence[str], path: Path, kind: str | None) -> dict[str, Any]:
+    """["split=train"] -> {"split": "train"}. A value stays a text where the kind of data takes one there."""
+    from gradtoken.batch import parse_value
+    from gradtoken.data.entry import DATASETS
+    from gradtoken.data.opening import recognised
+    from gradtoken.registry import fits
+
+    found = dict[str, str]()
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not (equals and name.isidentifier()) or name in ("path", "kind"):
+            raise BadTarget(f"expected --data-option NAME=VALUE, got {setting!r}")
+        found[name] = value
+    place = path.expanduser()
+    if not found or not place.exists():  # which opening it says
+        return dict(found)
+    entry = recognised(place) if kind is None else DATASETS[kind]
+    known = {option.name: option.annotation for option in inspect.signature(entry.open).parameters.values()}
+    return {n: value if fits(value, known.get(n, Any)) else parse_value(value) for n, value in found.items()}
 
 
 def loaded_model(name: str, weights: Path | None, labels: Path | None, device: str | None) -> Any:
