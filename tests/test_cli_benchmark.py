@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import pyarrow.parquet as parquet
 import pytest
@@ -9,7 +10,9 @@ from typer.testing import CliRunner
 
 from gradtoken.benchmark.published import TABLE_2, TABLES
 from gradtoken.cli import app
+from gradtoken.commands.telling import extremes
 from gradtoken.errors import GradTokenError
+from tests import texts as documents
 from tests.benchmark import small
 
 FEW = ["--method", "gradtoken", "--method", "random", "--no-pictures"]
@@ -122,6 +125,11 @@ def test_pictures_that_cannot_be_made_spoil_no_report(whole, tmp_path, monkeypat
     assert result.exit_code == 0, result.output
     assert "the report has no pictures: no more memory" in result.output
     assert (tmp_path / "report.html").exists()
+
+
+def test_reports_of_texts_have_no_pictures():
+    report, plan = SimpleNamespace(measured=True), SimpleNamespace(model=documents.text_model())
+    assert extremes(report, plan) == []
 
 
 def test_short_forms_and_default_place(whole, tmp_path, monkeypatch):

@@ -183,6 +183,15 @@ def test_a_protocol_of_another_version_is_refused(folder, tmp_path):
         Report.of(tmp_path)
 
 
+def test_a_run_without_a_setting_that_its_protocol_has_now_is_refused(folder, tmp_path):
+    manifest = json.loads(json.dumps(folder.manifest))
+    del manifest["settings"]["protocol"]["areas"]
+    manifest["fingerprint"] = fingerprint_of(manifest["settings"])
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BadRun, match="which differs in areas"):
+        Report.of(tmp_path)
+
+
 def test_a_run_that_has_not_begun(folder, tmp_path):
     (tmp_path / "manifest.json").write_text(json.dumps(folder.manifest))
     with pytest.raises(BadRun, match="holds no results yet"):
