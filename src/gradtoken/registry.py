@@ -1,4 +1,4 @@
-"""A dictionary of named functions that refuses duplicates and suggests the nearest name."""
+"""Functions by name, with what is known about them, and their options checked."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -9,7 +9,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import torch
 
-from gradtoken.errors import BadTarget, UnknownName
+from gradtoken.errors import BadTarget, GradTokenError, UnknownName
+from gradtoken.named import Named
 
 Trial = Mapping[str, Any] | Callable[[Any], Any]
 
@@ -38,13 +39,7 @@ class Entry:
 
     def bind(self, options: Mapping[str, Any]) -> Callable[[Any], Any]:
         """The function of its first argument alone, with its keyword options set; those that do not fit are refused."""
-        parameters = inspect.signature(self.call).parameters.values()
-        known = {p.name: p.annotation for p in parameters if p.kind is p.KEYWORD_ONLY}
-        for name, value in options.items():
-            if name not in known:
-                raise UnknownName.among(f"option of {self.name}", name, known)
-            if not fits(value, known[name]):
-                raise BadTarget(f"expected {name} of {self.name} as {told(known[name])}, got {value!r}")
+        check_options(self.call, self.name, options, BadTarget)
 
         @torch.inference_mode(False)
         def run(subject: Any) -> Any:
@@ -62,12 +57,8 @@ class Entry:
             self.bind(self.trial)(subject)
 
 
-class Registry(dict[str, Entry]):
-    """Entries in the order of their names; `kind` is the word used in messages."""
-
-    def __init__(self, kind: str) -> None:
-        super().__init__()
-        self.kind = kind
+class Registry(Named[Entry]):
+    """Functions of one kind."""
 
     def add(
         self,
@@ -83,19 +74,22 @@ class Registry(dict[str, Entry]):
         """Register the decorated function under its own name; its docstring's first line is the summary."""
 
         def register(call: Callable[..., Any]) -> Callable[..., Any]:
-            name = call.__name__
-            if name in self:
-                raise ValueError(f"{self.kind} {name!r} is registered twice")
-            summary = (call.__doc__ or "").strip().split("\n")[0]
-            self[name] = Entry(name, call, paper, summary, formula, class_aware, cost, needs, differs, trial or {})
-            for known in sorted(self):
-                self[known] = self.pop(known)
+            name, summary = call.__name__, (call.__doc__ or "").strip().split("\n")[0]
+            self.enter(Entry(name, call, paper, summary, formula, class_aware, cost, needs, differs, trial or {}))
             return call
 
         return register
 
-    def __missing__(self, name: str) -> Entry:
-        raise UnknownName.among(self.kind, name, self)
+
+def check_options(call: Callable[..., Any], title: str, options: Mapping[str, Any], bad: type[GradTokenError]) -> None:
+    """Refuse options that a function does not have as keywords, and, with `bad`, values of another type."""
+    parameters = inspect.signature(call).parameters.values()
+    known = {p.name: p.annotation for p in parameters if p.kind is p.KEYWORD_ONLY}
+    for name, value in options.items():
+        if name not in known:
+            raise UnknownName.among(f"option of {title}", name, known)
+        if not fits(value, known[name]):
+            raise bad(f"expected {name} of {title} as {told(known[name])}, got {value!r}")
 
 
 def fits(value: Any, kind: Any) -> bool:

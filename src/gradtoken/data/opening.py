@@ -1,6 +1,5 @@
 """Opening a data set of any kind."""
 
-import inspect
 import os
 from pathlib import Path
 from typing import Any
@@ -8,8 +7,8 @@ from typing import Any
 from gradtoken.data.entry import DATASETS, Kind
 from gradtoken.data.listing import entries
 from gradtoken.data.sample import DataSet
-from gradtoken.errors import BadData, UnknownName
-from gradtoken.registry import fits, told
+from gradtoken.errors import BadData
+from gradtoken.registry import check_options
 
 FALLBACK = "pictures"  # fits where other kinds do too
 
@@ -24,7 +23,7 @@ def open_data(path: str | os.PathLike[str], kind: str | None = None, **options: 
     if not os.path.exists(place):
         raise BadData(f"there is no file or folder {os.fspath(path)!r}; check the name and the folder ({Path.cwd()})")
     entry = entry or recognised(place)
-    check_options(entry, options)
+    check_options(entry.open, entry.name, options, BadData)
     return entry.open(place, **options)
 
 
@@ -45,14 +44,3 @@ def recognised(path: Path) -> Kind:
 
 def indented(text: str) -> str:
     return "\n".join(f"    {line}" for line in text.splitlines())
-
-
-def check_options(entry: Kind, options: dict[str, Any]) -> None:
-    """Refuse options that the kind does not have, and values of another type."""
-    parameters = inspect.signature(entry.open).parameters.values()
-    known = {p.name: p.annotation for p in parameters if p.kind is p.KEYWORD_ONLY}
-    for name, value in options.items():
-        if name not in known:
-            raise UnknownName.among(f"option of {entry.name}", name, known)
-        if not fits(value, known[name]):
-            raise BadData(f"expected {name} of {entry.name} as {told(known[name])}, got {value!r}")
