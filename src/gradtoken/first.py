@@ -1,24 +1,33 @@
 """The first pass of a model: its scores, its attentions, and the gradient by the last of them alone."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from gradtoken.call import Call
+from gradtoken.call import Call, apart
 from gradtoken.errors import NoAttention
 from gradtoken.inputs import Inputs, batch_of, call
 from gradtoken.record import Freed, Recorder, Unread
 from gradtoken.targets import Chosen, Scores, Target, read
 
 
+class Tail(NamedTuple):
+    """Behind the last attention, as the model made it: K gradients by q before its scale, K by Z = A v, and v."""
+
+    dq: list[Tensor]
+    dZ: list[Tensor]
+    v: Tensor
+
+
 @dataclass(frozen=True)
 class First:
     """What a first pass gave.
 
-    dq: the gradient of each score by the last query before its scale, as the model made it; None where the pass kept
-    its whole graph instead. start, limit: where the tail starts, and how many attentions count.
+    tail: None where the pass kept its whole graph instead. start, limit: where the tail starts, and how many attentions
+    count.
     """
 
     chosen: Chosen
@@ -27,12 +36,12 @@ class First:
     calls: list[Call]
     grids: list[tuple[int, int]]
     unread: int
-    dq: list[Tensor] | None
+    tail: Tail | None
     start: int
     limit: int | None
 
     @classmethod
-    def of(cls, record: Recorder, target: Target, found: Scores, calls: list[Call], dq: list[Tensor] | None) -> "First":
+    def of(cls, record: Recorder, target: Target, found: Scores, calls: list[Call], tail: Tail | None) -> "First":
         """From a pass that is over and its scores."""
         scores = found.values.detach()
         return cls(
@@ -42,7 +51,7 @@ class First:
             calls,
             record.grids,
             record.unread,
-            dq,
+            tail,
             calls[-1].site,
             record.limit,
         )
@@ -59,7 +68,7 @@ def first_pass(net: nn.Module, inputs: Inputs, target: Target, start: int | None
             torch.set_grad_enabled(True)
             if start in (None, record.last_site):
                 found = read(output, target, batch_of(inputs))
-                dq = tail_gradient(net, record, found.values)
+                tail = tail_of(net, record, found.values)
             else:
                 again = (None, None)
     except Freed:  # where gradients are off, nothing is checkpointed
@@ -70,23 +79,25 @@ def first_pass(net: nn.Module, inputs: Inputs, target: Target, start: int | None
         calls = record.close()
     if again is not None:  # the model took another path than the first time, is checkpointed, or has an unused end
         return first_pass(net, inputs, target, *again)
-    return First.of(record, target, found, calls, dq)
+    return First.of(record, target, found, calls, tail)
 
 
-def tail_gradient(net: nn.Module, record: Recorder, scores: Tensor) -> list[Tensor]:
-    """Gradient of each score, summed over the batch, by the last query before its scale: K tensors."""
+def tail_of(net: nn.Module, record: Recorder, scores: Tensor) -> Tail:
+    """Gradients of each score, summed over the batch, in one backward pass each."""
     check_followed(net, record)
-    last, dq = record.calls[-1], []
+    last, (v, Z) = record.calls[-1], record.end
+    tail = Tail([], [], apart(v.detach()))
     for score in scores.sum(dim=0):
-        (g,) = (
-            torch.autograd.grad(score, last.q, retain_graph=True, allow_unused=True)
+        dq, dZ = (
+            torch.autograd.grad(score, [last.q, Z], retain_graph=True, allow_unused=True)
             if score.requires_grad and last.q.requires_grad
-            else [None]
+            else (None, None)
         )
-        if g is None and last.q.requires_grad and len(record.calls) > 1:
+        if dq is None and last.q.requires_grad and len(record.calls) > 1:
             raise Unread
-        dq.append(reaching(net, g, len(record.calls)) * last.q_factor)
-    return dq
+        tail.dq.append(reaching(net, dq, len(record.calls)) * last.q_factor)
+        tail.dZ.append(reaching(net, dZ, len(record.calls)))
+    return tail
 
 
 def check_followed(net: nn.Module, record: Recorder) -> None:

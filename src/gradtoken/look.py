@@ -1,6 +1,7 @@
 """Find out which tokens are which patches: change single patches of a picture and see which tokens change."""
 
 import contextlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,7 +18,28 @@ if TYPE_CHECKING:
     from gradtoken.probe import Probe
 
 
-def look(probe: "Probe") -> tuple[Layout | None, list[int]]:
+@dataclass(frozen=True)
+class Learnt:
+    """What a first run on inputs of one shape showed.
+
+    Where the tail starts, how many attentions count where the score depends on no later one, how many there are, the
+    layout of a picture, and which attentions work on the tokens of the last one.
+    """
+
+    start: int
+    limit: int | None
+    count: int
+    layout: Layout | None
+    blocks: list[int]
+
+
+def look(probe: "Probe") -> Learnt:
+    """What the first pass of a probe shows."""
+    first = probe.first
+    return Learnt(first.start, first.limit, len(first.calls), *find(probe))
+
+
+def find(probe: "Probe") -> tuple[Layout | None, list[int]]:
     """Change single patches of the first picture and see which tokens change: the layout, and the blocks."""
     attentions = [*(aligned(c, probe.batch) for c in probe.calls[:-1]), probe.last]
     if probe.picture is None:

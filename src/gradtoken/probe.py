@@ -1,7 +1,6 @@
 """The waist: what a method may know about one forward pass, for any model."""
 
 import copy
-from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -18,27 +17,11 @@ from gradtoken.errors import NoAttention, NoBlocks, NoGrid
 from gradtoken.first import First, first_pass, reaching, reading
 from gradtoken.inputs import Inputs, batch_of, picture_of, signature, tensors, with_picture
 from gradtoken.lazy import once
-from gradtoken.look import look, sequence
-from gradtoken.run import Run, tokens_in
+from gradtoken.look import Learnt, look, sequence
+from gradtoken.run import Run, heads_in, tokens_in
 from gradtoken.state import original, untouched
 from gradtoken.targets import Chosen, Target
 from gradtoken.tokens import Layout
-
-
-@dataclass(frozen=True)
-class Learnt:
-    """What a first run on inputs of one shape showed.
-
-    Where the tail starts, how many attentions count where the score depends on no later one, how many there are, the
-    layout of a picture, and which attentions work on the tokens of the last one.
-    """
-
-    start: int
-    limit: int | None
-    count: int
-    layout: Layout | None
-    blocks: list[int]
-
 
 LEARNT: WeakKeyDictionary[nn.Module, dict[Any, Learnt]] = WeakKeyDictionary()
 ANATOMY: WeakKeyDictionary[nn.Module, dict[Any, Anatomy]] = WeakKeyDictionary()
@@ -67,7 +50,7 @@ class Probe:
         """Run the model and look at its tokens."""
         with untouched(self.net, tensors(self.inputs)):
             self._first = first_pass(self.net, self.inputs, self.target, None, None)
-            facts = Learnt(self._first.start, self._first.limit, len(self._first.calls), *look(self))
+            facts = look(self)
         if facts.limit is None or not callable(self.target):  # another callable may read what this one does not
             LEARNT[self.net][signature(self.inputs)] = facts
         return facts
@@ -156,11 +139,21 @@ class Probe:
     @once
     def dq(self) -> Tensor:
         """Gradient of each score by the last query before its scale. (B, K, H, N, D), float32 or float64"""
-        if self.first.dq is None:
-            number = len(self.blocks) - 1
-            return reaching(self.net, self.plain.gradient("q", number), len(self.calls)) * self.calls[-1].q_factor
-        dq = torch.stack([g.reshape(self.last.q.shape) for g in self.first.dq], dim=1)
+        tail, last = self.first.tail, len(self.blocks) - 1
+        if tail is None:
+            return reaching(self.net, self.plain.gradient("q", last), len(self.calls)) * self.calls[-1].q_factor
+        dq = torch.stack([g.reshape(self.last.q.shape) for g in tail.dq], dim=1)
         return dq.to(working_dtype(dq))
+
+    @once
+    def end(self) -> tuple[Tensor, Tensor]:
+        """Values v of the last attention, (B, H, M, D), and gradient of each score by Z = A v, (B, K, H, N, D)."""
+        tail, last = self.first.tail, len(self.blocks) - 1
+        if tail is None:
+            return self.plain.value("v", last), self.plain.gradient("Z", last)
+        read = heads_in(tail.v, self.batch, self.last.shape[1]).read
+        v, dZ = read(tail.v), torch.stack([read(g) for g in tail.dZ], dim=1)
+        return v.to(working_dtype(v)), dZ.to(working_dtype(dZ))
 
     @once
     def attention(self) -> list[Attention]:

@@ -19,6 +19,8 @@ from torch.utils.weak import WeakIdKeyDictionary
 from gradtoken.call import Call, settled
 from gradtoken.operations import HANDLERS, RESHAPES, Op
 
+EMPTY = torch.empty(0), torch.empty(0)
+
 
 class Enough(BaseException):
     """Raised inside the model to end its forward pass once the wanted attention was seen."""
@@ -51,6 +53,7 @@ class Recorder(TorchFunctionMode):
         self.marks: MutableMapping[Any, Call] = WeakIdKeyDictionary()
         self.factors: MutableMapping[Any, float] = WeakIdKeyDictionary()
         self.operands: tuple[Tensor | None, Tensor | None] = (None, None)  # key and value of the last fused call
+        self.end: tuple[Tensor, Tensor] = EMPTY  # v and Z = A v of the last call
         self.unfinished = 0
         self.unread = 0
 
@@ -95,7 +98,7 @@ class Recorder(TorchFunctionMode):
         calls = [self.settle(call) for call in self.calls]
         self.calls.clear()
         self.marks.clear()
-        self.operands = (None, None)
+        self.operands, self.end = (None, None), EMPTY
         return calls
 
     # Attention ------------------------------------------------------------------------------------------------------
@@ -138,8 +141,9 @@ class Recorder(TorchFunctionMode):
         """A call that is no longer the last."""
         return settled(call)
 
-    def finish(self, v: Tensor, Z: Tensor) -> Tensor:  # noqa: ARG002
+    def finish(self, v: Tensor, Z: Tensor) -> Tensor:
         """What the model gets for Z = A v of the attention that was confirmed last."""
+        self.end = v, Z
         return Z
 
     def follow(self, op: Op, out: Any, args: Any) -> None:
