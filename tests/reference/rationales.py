@@ -111,3 +111,53 @@ def numbers(documents, ks):
         "AUPRC": sum(one["auprc"][0] for one in documents) / count,
         "marked words not read": sum(d["unread"][1] for d in documents) / sum(d["words"][1] for d in documents),
     }
+
+
+# ------------------------------------------------------------------------------------- erased and kept words
+
+
+def probability(net, pieces, vocab, cls):
+    """Of a class, for these pieces alone."""
+    ids = torch.tensor([[vocab[piece] for piece, _, _ in pieces]])
+    with torch.no_grad():
+        y = net(input_ids=ids, token_type_ids=0 * ids, attention_mask=1 + 0 * ids).logits[0].tolist()
+    top = max(y)
+    return math.exp(y[cls] - top) / sum(math.exp(v - top) for v in y)
+
+
+def word_of(piece, words):
+    """Number of the word that a piece lies in, None for special ones."""
+    start = 0
+    for number, word in enumerate(words):
+        if start <= piece[1] < start + len(word):
+            return number
+        start += len(word) + 1
+    return None
+
+
+def erasing(net, vocab, length, words, method, options, shares):
+    """Fall of the predicted class's probability without the first words, and with them alone, by share.
+
+    -> {"comprehensiveness": [mean], "sufficiency": [mean], "erased": [...], "kept": [...]}
+    """
+    pieces = read(" ".join(words), vocab, length)
+    places = [word_of(piece, words) for piece in pieces]
+    y = [probability(net, pieces, vocab, cls) for cls in range(2)]
+    cls = y.index(max(y))
+    scores = relevance(net, pieces, vocab, cls, method, options)
+    best = {}
+    for place, score in zip(places, scores, strict=True):
+        if place is not None:
+            best[place] = max(score, best.get(place, -math.inf))
+    order = sorted(best, key=lambda place: (-best[place], place))
+    falls = {"erased": [], "kept": []}
+    for share in shares:
+        first = order[: math.ceil(round(share * len(order), 6))]
+        for name, left in (("erased", [p not in first for p in places]), ("kept", [p in first for p in places])):
+            some = [piece for piece, place, on in zip(pieces, places, left, strict=True) if on or place is None]
+            falls[name].append(y[cls] - probability(net, some, vocab, cls))
+    means = {
+        "comprehensiveness": [sum(falls["erased"]) / len(shares)],
+        "sufficiency": [sum(falls["kept"]) / len(shares)],
+    }
+    return means | falls

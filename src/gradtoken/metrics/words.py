@@ -13,18 +13,27 @@ from gradtoken.models.model import need
 ERASER = "https://arxiv.org/abs/1911.03429"
 
 
-def word_scores(R: Tensor, spans: Sequence[tuple[int, int]], words: Sequence[str]) -> Tensor:
-    """Highest score of the word pieces that a word's characters lie in, clamped at 0. (..., N) -> (..., W)
+def touching(spans: Sequence[tuple[int, int]], words: Sequence[str]) -> Tensor:
+    """Whether a piece has a character of a word. (N, W), bool
 
     spans: first and end character of each piece in " ".join(words), as fast tokenizers give them; special tokens have
-    none (0, 0). A word that was cut off whole is NaN.
+    none (0, 0).
     """
-    # Differs from the published pipeline: it strips "##" and counts characters, which unknown pieces put out of step.
     ends = torch.tensor([len(word) + 1 for word in words]).cumsum(dim=0) - 1
     starts = ends - torch.tensor([len(word) for word in words])
     first, end = torch.tensor(spans).reshape(-1, 1, 2).unbind(dim=-1)
-    touches = ((first < ends) & (end > starts) & (end > first)).to(R.device)  # (N, W)
-    highest = single(R).clamp(min=0)[..., None].where(touches, -torch.inf).amax(dim=-2)
+    return (first < ends) & (end > starts) & (end > first)
+
+
+def word_scores(R: Tensor, spans: Sequence[tuple[int, int]], words: Sequence[str], signed: bool = False) -> Tensor:
+    """Highest score of the word pieces that a word's characters lie in. (..., N) -> (..., W)
+
+    spans: as in `touching`. signed: negative scores are kept, else they are 0. A word that was cut off whole is NaN.
+    """
+    # Differs from the published pipeline: it strips "##" and counts characters, which unknown pieces put out of step.
+    touches = touching(spans, words).to(R.device)
+    scores = single(R) if signed else single(R).clamp(min=0)
+    highest = scores[..., None].where(touches, -torch.inf).amax(dim=-2)
     return highest.where(touches.any(dim=0), torch.nan)
 
 

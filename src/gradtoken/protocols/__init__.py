@@ -1,7 +1,7 @@
 """The published experiments: frozen settings under a name that is printed with every number."""
 
 from gradtoken.named import Named
-from gradtoken.protocols import localisation, mosaics, multiclass, perturbation, rationales, sanity, segmentation
+from gradtoken.protocols import localisation, mosaics, multiclass, perturbation, rationales, sanity, segmentation, words
 from gradtoken.protocols.protocol import Protocol
 
 PROTOCOLS: Named[Protocol] = Named("protocol")
@@ -13,6 +13,7 @@ for one in (
     *rationales.PUBLISHED,
     *sanity.PUBLISHED,
     *segmentation.PUBLISHED,
+    *words.PUBLISHED,
 ):
     PROTOCOLS.enter(one)
 

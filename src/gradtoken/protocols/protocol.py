@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gradtoken.data.sample import DataSet, Sample
 from gradtoken.errors import BadSample
+from gradtoken.inputs import Inputs
 from gradtoken.lazy import once
 from gradtoken.metrics.entry import Better
 from gradtoken.models.model import Model
@@ -69,7 +70,7 @@ class Batch:
     """Samples with equally many targets, and one probe of them that all methods share.
 
     targets: distinct classes of each sample. logits: of the untouched inputs, (B, classes). predict: logits of any
-    pictures (n, C, H, W), best `chunk` at a time. black: what a black pixel is after normalisation, (C,), or (0,) for
+    n inputs, best `chunk` at a time. black: what a black pixel is after normalisation, (C,), or (0,) for
     texts. again: maps (B, K, h, w) of the same targets by the method that is measured, from a network and pictures
     (B, C, H, W).
     """
@@ -78,7 +79,7 @@ class Batch:
     targets: Sequence[tuple[int, ...]]
     logits: Tensor
     probe: Probe
-    predict: Callable[[Tensor], Tensor]
+    predict: Callable[[Inputs], Tensor]
     chunk: int
     black: Tensor
     again: Callable[[nn.Module, Tensor], Tensor] = nobody
