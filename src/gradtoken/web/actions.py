@@ -1,0 +1,218 @@
+"""What happens when a visitor does something: from the values of the controls to the parts of the page that change."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Concatenate, ParamSpec
+
+import torch
+from PIL import Image
+
+from gradtoken import manual
+from gradtoken.comparing import VARIED
+from gradtoken.draw.html import text
+from gradtoken.draw.overlay import resized
+from gradtoken.errors import BadPicture, BadRelevance, GradTokenError, UnknownName
+from gradtoken.models.bundled import FOLDER
+from gradtoken.models.model import Model
+from gradtoken.models.pictures import open_picture
+from gradtoken.result import Explanation
+from gradtoken.web import charts, exports, panels
+from gradtoken.web.asked import Asked
+from gradtoken.web.erasing import curves, grid_of
+from gradtoken.web.subjects import Subject, found, methods_of, opened, subject_of
+from gradtoken.web.visits import Desk, Visit
+
+P = ParamSpec("P")
+SAMPLES = {
+    "cat_and_giraffe.jpg": "a cat beside giraffes",
+    "cat.jpg": "a cat",
+    "dog.jpg": "a dog",
+    "duck.jpg": "a duck",
+    "giraffe.jpg": "a giraffe",
+    "horse.jpg": "a horse",
+}
+THUMB = 120  # pixels of the longest side of a sample's button
+FOLLOWED = 3  # most methods whose curves are drawn
+SHARED = "Click, or move with the arrow keys, on any map: all maps show their number of the same patch."
+VARIANTS = {
+    "heads": ("Heads", "Signed, before they are clipped and averaged: the map is the mean of their positive parts."),
+    "depth": ("Depths", "The first block whose attention smooths the map; 1 is the published method."),
+    "propagation": ("Propagation schemes", "How earlier attention smooths the map; average_matmul is published."),
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Parts of the page as HTML; None leaves a part as it is."""
+
+    message: str | None = ""
+    picture: str | None = None
+    classes: str | None = None
+    maps: str | None = None
+    code: str | None = None
+    variants: str | None = None
+    erasing: str | None = None
+    file: dict[str, str] | None = None
+
+
+def answering(act: Callable[Concatenate[Desk, Visit, P], Answer]) -> Callable[Concatenate[Desk, Visit, P], Answer]:
+    """An action that says on the page what it was refused for, and leaves the page as it was."""
+
+    def answered(desk: Desk, visit: Visit, /, *args: P.args, **kwargs: P.kwargs) -> Answer:
+        try:
+            with visit.lock:
+                return act(desk, visit, *args, **kwargs)
+        except GradTokenError as error:
+            return Answer(panels.message(str(error)))
+        except (torch.OutOfMemoryError, MemoryError):
+            return Answer(panels.message(manual.NO_MEMORY))
+
+    return answered
+
+
+@answering
+def choose_sample(desk: Desk, visit: Visit, name: Any, model: str, asked: Asked) -> Answer:
+    """Show a picture that comes with the package."""
+    if name not in SAMPLES:
+        raise UnknownName.among("sample", name, SAMPLES)
+    return shown(desk, visit, (FOLDER / "pictures" / name).read_bytes(), name, model, asked)
+
+
+@answering
+def choose_picture(desk: Desk, visit: Visit, key: Any, model: str, asked: Asked) -> Answer:
+    """Show a picture that was sent."""
+    upload = desk.upload(key)
+    if len(upload.content) > desk.settings.bytes:
+        raise BadPicture(f"the file is larger than the {desk.settings.bytes // 2**20} MB that this page takes")
+    return shown(desk, visit, upload.content, upload.name, model, asked)
+
+
+@answering
+def choose_model(desk: Desk, visit: Visit, model: str, asked: Asked) -> Answer:
+    """Show the same picture to another model."""
+    old = subject_in(visit)
+    loaded, lock = desk.shelf.get(model)
+    loaded.for_pictures  # noqa: B018  which refuses a model of texts
+    return settled(desk, visit, subject_of(old.picture, old.source, loaded, lock, desk.recordings), asked)
+
+
+@answering
+def choose_class(desk: Desk, visit: Visit, index: Any, beside: bool, asked: Asked) -> Answer:
+    """Explain a class, or put it beside the one that is explained; there twice, it goes."""
+    subject, classes = subject_in(visit), visit.classes
+    index = subject.checked(index)
+    chosen: tuple[int, ...] = (index,)
+    if beside and index not in classes[:1]:
+        chosen = classes[:1] if index in classes else (*classes[:1], index)
+    return replace(table(desk, visit, chosen, asked), classes=panels.classes(subject, chosen), variants="", erasing="")
+
+
+@answering
+def redraw(desk: Desk, visit: Visit, asked: Asked) -> Answer:
+    """Other methods, or other colours."""
+    same = asked.methods == visit.asked.methods
+    return replace(table(desk, visit, visit.classes, asked), erasing=None if same else "")
+
+
+@answering
+def search(desk: Desk, visit: Visit, words: str) -> Answer:  # noqa: ARG001
+    """The classes that hold the words."""
+    return Answer(message=None, classes=panels.classes(subject_in(visit), visit.classes, str(words)[:200]))
+
+
+@answering
+def vary(desk: Desk, visit: Visit) -> Answer:
+    """Heads, depths and schemes of GradToken, for the class that is explained."""
+    subject, index = subject_in(visit), visit.classes[0]
+    probe = desk.recordings.of(subject, (index,)).probe
+    parts = [f'<p class="gt-note">{text(f"{subject.names[index]}. {SHARED}")}</p>']
+    for name, (title, words) in VARIANTS.items():
+        columns = found(desk.recordings, subject, (index,), VARIED[name](probe, {}))
+        parts.append(panels.variants(title, words, columns, visit.asked.style(1)))
+    return Answer(variants="".join(parts))
+
+
+@answering
+def erase(desk: Desk, visit: Visit) -> Answer:
+    """Curves of the methods that are shown, for the class that is explained."""
+    subject, index = subject_in(visit), visit.classes[0]
+    maps = explained(found(desk.recordings, subject, (index,), methods_of(visit.asked.methods[:FOLLOWED])))
+    case = desk.recordings.of(subject, (index,))
+    with subject.lock:
+        drawn = curves(case, maps)
+    eraser = charts.eraser(maps[0], drawn, grid_of(case))
+    more = len(visit.asked.methods) - FOLLOWED
+    note = f'<p class="gt-note">the first {FOLLOWED} methods</p>' if more > 0 else ""
+    return Answer(erasing=f'<div class="gt-curves">{charts.chart(drawn, subject.names[index])}{note}{eraser}</div>')
+
+
+@answering
+def download(desk: Desk, visit: Visit, kind: Any) -> Answer:
+    """The maps that are shown, as a file."""
+    subject = subject_in(visit)
+    maps = explained(found(desk.recordings, subject, visit.classes, methods_of(visit.asked.methods)))
+    return Answer(file=exports.file_of(maps, kind, visit.asked.style(len(visit.classes))))
+
+
+def thumbnails() -> dict[str, tuple[Image.Image, str]]:
+    """The samples, small, with what they show."""
+    found = {name: open_picture(FOLDER / "pictures" / name) for name in SAMPLES}
+    return {name: (resized(found[name], (0, 0, 1, 1), THUMB)[0], words) for name, words in SAMPLES.items()}
+
+
+# Shared by the actions ------------------------------------------------------------------------------------------------
+
+
+def subject_in(visit: Visit) -> Subject:
+    """What the visitor looks at."""
+    if visit.subject is None:
+        raise BadPicture("there is no picture yet, or it was forgotten after a while; drop one, or choose a sample")
+    return visit.subject
+
+
+def shown(desk: Desk, visit: Visit, content: bytes, name: str, model: str, asked: Asked) -> Answer:
+    """Open a picture and explain its most probable class."""
+    loaded, lock = desk.shelf.get(model)
+    loaded.for_pictures  # noqa: B018  which refuses a model of texts
+    picture = opened(content, name, desk.settings.pixels)
+    return settled(desk, visit, subject_of(picture, name, loaded, lock, desk.recordings), asked)
+
+
+def settled(desk: Desk, visit: Visit, subject: Subject, asked: Asked) -> Answer:
+    """The page of a new subject; the visitor's last one is forgotten."""
+    chosen = (subject.predicted,)
+    before, visit.subject = visit.subject, subject
+    try:
+        answer = table(desk, visit, chosen, asked)
+    except GradTokenError:
+        desk.recordings.forget(subject)
+        visit.subject = before
+        raise
+    desk.recordings.forget(before)
+    note = answer.message or panels.message(said_of(subject.model), "note")
+    listed = panels.classes(subject, chosen)
+    answer = replace(answer, picture=panels.picture(subject), classes=listed)
+    return replace(answer, message=note, variants="", erasing="")
+
+
+def said_of(model: Model) -> str:
+    """What users should know of the model; of the bundled one the page says it in other words."""
+    return "" if model.name == "bundled" else model.note
+
+
+def table(desk: Desk, visit: Visit, classes: tuple[int, ...], asked: Asked) -> Answer:
+    """The maps of these classes, which become the visitor's, and the code that makes them."""
+    subject = subject_in(visit)
+    style = asked.style(len(classes))
+    columns = found(desk.recordings, subject, classes, methods_of(asked.methods))
+    maps = explained(columns)
+    if not maps:
+        raise BadRelevance("; ".join(dict.fromkeys(cell.refusal for _, cells in columns for cell in cells)))
+    drawn = panels.maps(columns, style)
+    visit.classes, visit.asked = classes, asked
+    return Answer(maps=drawn, code=panels.code(exports.lines(subject, maps, style)))
+
+
+def explained(columns: list[Any]) -> list[Explanation]:
+    """The maps in the order in which `explain` gives them."""
+    return [cell.explanation for _, cells in columns for cell in cells if cell.explanation is not None]

@@ -1,0 +1,152 @@
+"""The page as a server: what it lets in, what it says, and what it leaves behind, which is nothing."""
+
+import os
+import socket
+import tempfile
+from collections.abc import Awaitable, Callable
+from importlib.resources import files
+from typing import Any
+from urllib.parse import unquote
+
+from gradtoken.errors import GradTokenError
+from gradtoken.models.model import need
+from gradtoken.web.settings import Settings
+from gradtoken.web.visits import Desk, Upload
+
+QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
+CLOSED = ("/gradio_api/upload", "/gradio_api/deep_link", "/gradio_api/file", "/gradio_api/stream", "/gradio_api/proxy")
+HEADERS = {
+    "content-security-policy": "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
+    "script-src 'self' 'unsafe-inline' 'unsafe-eval'; font-src 'self' data:; frame-ancestors 'self'",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+FONTS = ("system-ui", "sans-serif")
+
+
+def serve(settings: Settings, ready: Callable[[str], Any] = print) -> None:
+    """Serve the page until it is interrupted. ready: is told the address."""
+    uvicorn = need("uvicorn", "app")
+    with tempfile.TemporaryDirectory(prefix="gradtoken-") as folder:
+        app = build(settings, folder)
+        taken = listening(settings)
+        host, port = taken.getsockname()[:2]
+        ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+        server = uvicorn.Server(
+            uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=1)
+        )
+        server.run(sockets=[taken])
+
+
+def listening(settings: Settings) -> socket.socket:
+    """The socket, so that a port that is taken is said before anything is loaded."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    taken = socket.socket(family)
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        taken.bind((settings.host, settings.port))
+    except OSError as error:
+        taken.close()
+        where = f"{settings.host} port {settings.port}"
+        raise GradTokenError(
+            f"cannot listen on {where}: {error.strerror}; give another --port, or 0 for any"
+        ) from error
+    return taken
+
+
+def build(settings: Settings, folder: str) -> Any:
+    """The application. folder: for whatever gradio writes; pictures are kept in memory only."""
+    os.environ.update(QUIET | {"GRADIO_TEMP_DIR": folder})
+    gr = need("gradio", "app")
+    fastapi = need("fastapi", "app")
+    from gradtoken.web.page import page
+
+    desk = Desk(settings)
+    desk.shelf.get(settings.models[0])
+    app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_api_route("/upload", uploading(desk), methods=["POST"])
+    gr.mount_gradio_app(
+        app,
+        page(desk).queue(max_size=settings.visitors, default_concurrency_limit=4),
+        "/",
+        server_name=settings.host,
+        server_port=settings.port,
+        show_error=False,
+        ssr_mode=False,
+        run_history=False,
+        footer_links=["settings"],
+        max_file_size=1,
+        theme=gr.themes.Default(font=list(FONTS), font_mono=["monospace"]),
+        css=text_of("page.css"),
+        head=f"<script>{text_of('page.js')}</script>",
+    )
+    return Guard(app, settings)
+
+
+def text_of(name: str) -> str:
+    """A file that lies beside this one."""
+    return files("gradtoken.web").joinpath(name).read_text(encoding="utf-8")
+
+
+def uploading(desk: Desk) -> Callable[..., Awaitable[Any]]:
+    """Takes a picture into memory, and answers with the key under which it waits."""
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse
+
+    async def upload(request: Request) -> JSONResponse:
+        content = bytearray()
+        async for part in request.stream():
+            content += part
+            if len(content) > desk.settings.bytes:
+                most = f"the file is larger than the {desk.settings.bytes // 2**20} MB that this page takes"
+                return JSONResponse({"message": most}, 413)
+        name = unquote(request.headers.get("x-gradtoken-name", ""))[-200:]
+        return JSONResponse({"key": desk.uploads.add(Upload(bytes(content), name))})
+
+    upload.__annotations__ = {"request": Request}  # which FastAPI reads
+    return upload
+
+
+class Guard:
+    """Refuses requests under another name than this machine's, and gradio's own ways to files; adds headers."""
+
+    def __init__(self, app: Any, settings: Settings) -> None:
+        self.app, self.settings = app, settings
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        refusal = self.refusal(scope["path"], dict(scope["headers"]))
+        if refusal:
+            from starlette.responses import PlainTextResponse
+
+            await PlainTextResponse(refusal, 403)(scope, receive, send)
+            return
+
+        async def with_headers(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                own = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+                names = {name for name, _ in own}
+                message["headers"] = [*(h for h in message["headers"] if h[0].lower() not in names), *own]
+            await send(message)
+
+        await self.app(scope, receive, with_headers)
+
+    def refusal(self, path: str, headers: dict[bytes, bytes]) -> str:
+        """Why a request is not answered, or ""."""
+        if self.settings.private and not local(headers.get(b"host", b"").decode("latin-1")):
+            return "this page answers to localhost only"
+        if path.startswith(CLOSED):
+            return "this page takes no files this way"
+        if path == "/upload" and b"x-gradtoken-name" not in headers:
+            return "pictures come from the page itself"
+        return ""
+
+
+def local(host: str) -> bool:
+    """Whether a Host header names this machine, with or without a port."""
+    from gradtoken.web.settings import is_loopback
+
+    name = host.rsplit(":", 1)[0] if not host.endswith("]") and ":" in host else host
+    return is_loopback(name.strip("[]"))
