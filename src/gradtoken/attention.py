@@ -60,8 +60,7 @@ def scores(attention: Attention, start: int, stop: int) -> Tensor:
     if attention.weights is not None:
         if attention.normaliser is None:
             raise NoAttention("the scores of an attention written by hand are kept in passes with a tape alone")
-        if (attention.weights.sum(dim=-1) - 1).abs().max() > 0.01:
-            raise NoAttention("the attention is mixed among heads after its softmax; this method reads its scores")
+        check_softmax(attention)
         A, normaliser = (x[:, :, start:stop].to(working_dtype(x)) for x in (attention.weights, attention.normaliser))
         return A.log() + normaliser
     q, k = (x.to(working_dtype(x)) for x in (attention.q[:, :, start:stop], attention.k))
@@ -74,6 +73,12 @@ def scores(attention: Attention, start: int, stop: int) -> Tensor:
         later = torch.ones(attention.shape[2:], dtype=torch.bool, device=O.device).triu(1)[start:stop]
         O = O.masked_fill(later, -torch.inf)
     return O
+
+
+def check_softmax(attention: Attention) -> None:
+    """Refuse weights that are no softmax of scores."""
+    if attention.weights is not None and (attention.weights.sum(dim=-1) - 1).abs().max() > 0.01:
+        raise NoAttention("the attention is mixed among heads after its softmax; this method reads its scores")
 
 
 def working_dtype(x: Tensor) -> torch.dtype:

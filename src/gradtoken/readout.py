@@ -95,6 +95,12 @@ def present(probe: Probe, total: int) -> Tensor:
     return seen / seen.sum(dim=1, keepdim=True)
 
 
+def content_weights(probe: Probe, total: int) -> Tensor:
+    """Content tokens that can be seen, as weights that sum to 1. (B, total)"""
+    seen = probe.layout.content(probe.reachable, probe.reachable.shape[1]).to(probe.dq.dtype)
+    return widened(probe, seen / seen.sum(dim=1, keepdim=True), total)
+
+
 def visible(attention: Attention, start: int, stop: int) -> Tensor:
     """Where these rows of A may be other than 0: neither padding nor a later token. (B, H, stop - start, M) bool"""
     return rows(replace(attention, q=torch.zeros_like(attention.q)), start, stop) > 0

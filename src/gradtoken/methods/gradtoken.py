@@ -38,23 +38,34 @@ def gradtoken(
     whose attention is used, 1 (published) to the number of blocks (none).
     """
     check(probe, propagation, heads, depth)
-    M = head_maps(probe, propagation=propagation, depth=depth)
-    M = M.clamp(min=0) if heads == "relu_mean" else M
-    return M.mean(dim=2)  # eq. 18
+    return integrated(head_maps(probe, propagation=propagation, depth=depth), heads)
 
 
 def head_maps(probe: Probe, *, propagation: Propagation = "average_matmul", depth: int = 1) -> Tensor:
     """M propagated, before the heads are clipped and averaged: (B, K, H, S), signed. Padding is exactly 0."""
     check(probe, propagation, "mean", depth)
+    return propagated(probe, correlation(probe), propagation, depth)
+
+
+def correlation(probe: Probe) -> Tensor:
+    """M = K G, over all keys of the last block. (B, K, H, M), signed"""
     G = probe.dq.sum(dim=3)  # eq. 6, 7: the rows that are no readout are zero (B, K, H, D)
-    k = probe.last.k.to(G.dtype)
-    M = torch.einsum("bhnd,bkhd->bkhn", k, G)  # eq. 8
-    seen = probe.layout.content(probe.reachable, k.shape[2])[:, None, None]
-    M = probe.layout.content(M, k.shape[2]) * seen
+    return torch.einsum("bhnd,bkhd->bkhn", probe.last.k.to(G.dtype), G)  # eq. 8
+
+
+def propagated(probe: Probe, M: Tensor, propagation: Propagation, depth: int) -> Tensor:
+    """Relevance of the last block's keys through earlier attention, eq. 14 and 16. (B, K, H, M) -> (B, K, H, S)"""
+    seen = probe.layout.content(probe.reachable, M.shape[3])[:, None, None]
+    M = probe.layout.content(M, M.shape[3]) * seen
     blocks = probe.earlier[depth - 1 :]
     if blocks and propagation != "none":
         M = SCHEMES[propagation](probe, M, blocks)
     return M * seen
+
+
+def integrated(M: Tensor, heads: Heads) -> Tensor:
+    """Mean over heads, each clipped below 0 or not, eq. 18. (B, K, H, S) -> (B, K, S)"""
+    return (M.clamp(min=0) if heads == "relu_mean" else M).mean(dim=2)
 
 
 def check(probe: Probe, propagation: str, heads: str, depth: int) -> None:
