@@ -33,7 +33,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gradtoken.data.movies import CLASSES, open_movies
+from gradtoken.data import DATASETS
+from gradtoken.data.movies import CLASSES
 from gradtoken.errors import BadData, BadModel
 from gradtoken.models._torchvision import ensure_torchvision
 from gradtoken.models.text import Encode, encode_of
@@ -76,41 +77,19 @@ class Texts:
         return len(self.texts)
 
 
-def kind_of(folder: Path, kind: str | None) -> str:
-    """`movies` or `sst2`, as it is told or as the folder looks."""
-    first = {"movies": "train.jsonl", "sst2": "train.tsv"}
-    found = [name for name, file in first.items() if (folder / file).is_file()]
-    if kind is None and len(found) == 1:
-        return found[0]
-    if kind in found:
-        return kind
-    raise BadData(f"expected {' or '.join(first.values())} in {str(folder)!r}, found {found or 'neither'}; say --kind")
-
-
 def part_of(folder: Path, kind: str, part: str, limit: int = 0) -> Texts:
     """train, val (or dev) or test. limit: the first so many, 0 for all."""
-    read = reviews if kind == "movies" else sentences
-    texts, labels = zip(*read(folder, part), strict=True)
-    return Texts(f"{kind}/{part}", list(texts[: limit or None]), list(labels[: limit or None]))
+    data = DATASETS[kind].open(folder, split=part)
+    samples = [data[i] for i in range(min(limit or len(data), len(data)))]
+    return Texts(data.name, [str(sample.input) for sample in samples], [sample.labels[0] for sample in samples])
 
 
-def reviews(folder: Path, part: str) -> list[tuple[str, int]]:
-    """Reviews and their labels."""
-    return [(str(sample.input), sample.labels[0]) for sample in open_movies(folder, split=part)]
-
-
-def sentences(folder: Path, part: str) -> list[tuple[str, int]]:
-    """Sentences and their labels."""
-    file, found = folder / f"{part}.tsv", []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-        text, _, label = line.rpartition("\t")
-        if line.strip() and (label not in ("0", "1") or not text):
-            raise BadData(f"line {number} of {str(file)!r}: expected a text, a tab and 0 or 1, got {line[:60]!r}")
-        if line.strip():
-            found.append((text, int(label)))
-    if not found:
-        raise BadData(f"{str(file)!r} is empty; expected a text, a tab and 0 or 1 on each line")
-    return found
+def kind_of(folder: Path, kind: str | None) -> str:
+    """`movies` or `sst2`, as it is told or as the folder looks."""
+    found = [name for name in PARTS if DATASETS[name].fits(folder)]
+    if kind is None and len(found) != 1:
+        raise BadData(f"expected ERASER's movies or SST-2 in {str(folder)!r}, found {found or 'neither'}; say --kind")
+    return kind or found[0]
 
 
 def batches_of(lengths: Sequence[int], size: int, generator: torch.Generator) -> list[list[int]]:

@@ -163,3 +163,9 @@ def movies(root: Path) -> Path:
     ]
     text(root / "test.jsonl", "".join(json.dumps(fact) + "\n" for fact in facts))
     return root
+
+
+def sst2(root: Path) -> Path:
+    text(root / "test.tsv", "a dull , long film\t0\n\ngreat\tfun .\t1\r\n")
+    text(root / "dev.tsv", "fine\t1")
+    return root

@@ -24,6 +24,7 @@ MADE = {
     "masks": make.masks,
     "movies": make.movies,
     "pictures": lambda root: make.picture(root / "a.png").parent,
+    "sst2": make.sst2,
     "voc2012": make.voc,
 }
 

@@ -22,6 +22,9 @@ pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the photographs and r
         ("movies", {"split": "val"}, 200),
         ("movies", {"split": "train"}, 1800),
         ("pictures", {}, 9),
+        ("sst2", {"split": "test"}, 1821),
+        ("sst2", {"split": "dev"}, 872),
+        ("sst2", {"split": "train"}, 6920),
     ],
 )
 def test_nothing_is_broken(folder, options, count):

@@ -6,6 +6,7 @@ from gradtoken.data import imagenet_segmentation as imagenet_segmentation
 from gradtoken.data import masks as masks
 from gradtoken.data import movies as movies
 from gradtoken.data import pictures as pictures
+from gradtoken.data import sst2 as sst2
 from gradtoken.data import table as table
 from gradtoken.data import voc2012 as voc2012
 from gradtoken.data.checking import Problem as Problem
