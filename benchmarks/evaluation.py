@@ -54,6 +54,7 @@ EXPERIMENTS = [
     Experiment("grid-pointing-game/2x2", "pictures"),
     Experiment("grid-pointing-game/3x3", "pictures"),
     Experiment("imagenet-segmentation/gradtoken2025", "masks"),
+    Experiment("segmentation/largest-object", "masks"),
     Experiment("voc2012/gradtoken2025", "masks"),
     Experiment("energy-in-mask", "pictures"),
     Experiment("pointing-game", "pictures"),

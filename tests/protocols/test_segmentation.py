@@ -92,6 +92,27 @@ def test_the_explained_class_alone_is_foreground():
     }
 
 
+def test_the_largest_object_is_explained_and_it_alone_is_foreground():
+    model, protocol = tiny_model(), PROTOCOLS["segmentation/largest-object"]
+    masks = [blob(i, (0, 1, 2, 3, VOID)) for i in range(4)]
+    chosen = [Sample(str(i), picture(i), (0, 1, 2), Mask(mask)) for i, mask in enumerate(masks)]
+    laid = [naive.laid(mask, SIZE) for mask in masks]
+    classes = [max(range(3), key=lambda c: int((t == c + 1).sum())) for t in laid]
+    truths = [np.where(t == VOID, VOID, t == c + 1) for t, c in zip(laid, classes, strict=True)]
+    assert len(set(classes)) > 1
+    expected = naive.segmentation(naive_maps(model, chosen, "gradtoken", classes), truths, levels=protocol.levels[1:])
+    same(numbers(replace(protocol, levels=protocol.levels[1:]), chosen, model)["largest"], expected)
+
+
+def test_a_mask_that_names_no_class_has_no_largest_object():
+    protocol = PROTOCOLS["segmentation/largest-object"]
+    unnamed = [Sample("a", picture(0), (), Mask(blob(0, (0, 1))))]
+    assert reasons(protocol, unnamed, tiny_model()) == {"a": "a: left out, for its mask names no class"}
+    outside = [Sample("a", picture(0), (6,), Mask(blob(0, (0, 7))))]
+    found = reasons(protocol, outside, tiny_model())
+    assert found == {"a": "a: class 6 of the mask is outside the model's 5 classes"}
+
+
 def test_the_label_and_the_prediction_share_a_probe():
     model, chosen = tiny_model(), [Sample(str(i), picture(i), (i,), Mask(blob(i))) for i in range(5)]
     protocol = replace(CHEFER, asks=("predicted", "label"))

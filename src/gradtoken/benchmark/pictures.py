@@ -95,7 +95,7 @@ def drawn(number: int, ask: str, variant: Variant, plan: Plan) -> Iterator[tuple
 
 def columns(ask: str, targets: tuple[int, ...]) -> list[int]:
     """Which of the targets an ask means."""
-    if ask in ("predicted", "label"):
+    if ask in ("predicted", "label", "largest"):
         return [column("label" if ask == "label" else "predicted", targets)]
     return list(range(min(len(targets), CLASSES)))
 

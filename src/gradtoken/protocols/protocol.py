@@ -18,7 +18,7 @@ from gradtoken.models.model import Model
 from gradtoken.models.preprocess import Preprocess
 from gradtoken.probe import Probe
 
-Ask = Literal["predicted", "label", "present", "cells"]
+Ask = Literal["predicted", "label", "largest", "present", "cells"]
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Means = Mapping[str, Array]
 
@@ -95,7 +95,8 @@ class Protocol:
     """Everything that changes a number, under a name that is printed with it.
 
     pictures: which samples the published numbers are of; a run is of those that it is given.
-    asks: which classes are explained: the predicted one, the label, all that are present, or those of a mosaic's cells.
+    asks: which classes are explained: the predicted one, the label, that of most pixels in a mask, all that are
+    present, or those of a mosaic's cells.
     resize, interpolation: from the picture to the model's size. enlarging: from the map to that size.
     options: of methods, where the protocol has its own.
     """

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gradtoken.data.sample import Sample
+from gradtoken.errors import BadSample
 from gradtoken.metrics import thresholds
 from gradtoken.metrics.segmentation import average_precision_joint, confusion
 from gradtoken.models.model import Model
@@ -52,7 +53,7 @@ class Segmentation(Protocol):
         return View(sample.id, pixels, sample.labels, mask)
 
     def targets(self, view: View, logits: Tensor) -> tuple[int, ...]:
-        classes = asked(self, view, logits)
+        classes = (largest(view, len(logits)),) if self.asks == ("largest",) else asked(self, view, logits)
         if self.foreground == "explained":
             expect_object(view, self.foreground, classes)
         return classes
@@ -116,6 +117,16 @@ class Segmentation(Protocol):
         return {number.name: numbers[number.name] for number in self.numbers}
 
 
+def largest(view: View, classes: int) -> int:
+    """The class of most pixels of a mask, the first of equals."""
+    counts = torch.bincount(view.truth[view.truth > 0] - 1)
+    if not len(view.labels) or not len(counts):
+        raise BadSample(f"{view.id}: left out, for its mask names no class")
+    if (found := int(counts.argmax())) >= classes:
+        raise BadSample(f"{view.id}: class {found} of the mask is outside the model's {classes} classes")
+    return found
+
+
 TENTHS = tuple(i / 10 for i in range(10))
 ALL = "all 4,276 of ImageNet-Segmentation, in the order of the file"
 
@@ -132,5 +143,15 @@ PUBLISHED = (
         summary="as chefer2021, with the best of ten thresholds for each method beside the mean; both are labelled",
         pictures=ALL,
         levels=TENTHS,
+    ),
+    Segmentation(
+        name="segmentation/largest-object",
+        paper="https://doi.org/10.1016/j.neunet.2024.106837",
+        summary="as gradtoken2025, but for the class of most pixels in the mask, whatever is predicted; it alone is "
+        "foreground",
+        pictures="any with masks that name classes",
+        asks=("largest",),
+        levels=TENTHS,
+        foreground="explained",
     ),
 )
