@@ -261,5 +261,5 @@ def test_methods_that_run_the_model_again_read_the_same_targets(model, registry)
     assert [(row.name, row.logit, row.probability) for row in before] == [
         (row.name, row.logit, row.probability) for row in after
     ]
-    with pytest.raises(BadRelevance, match="one score for each picture"):
+    with pytest.raises(BadRelevance, match="one score for each input"):
         compare(picture(), model, [0, lambda logits: logits[:1, 1]], "again")

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from gradtoken import manual
 from gradtoken.attribution import check_maps, to_maps
+from gradtoken.choosing import Class, Score
 from gradtoken.comparison import Cell, Column, Comparison, Row
 from gradtoken.draw.words import AGNOSTIC
 from gradtoken.errors import BadRelevance, BadTarget, GradTokenError, UnknownName
-from gradtoken.explaining import Case, Class, Score, file_name, listed, options_of
+from gradtoken.explaining import Case, file_name, listed, options_of
 from gradtoken.methods import METHODS
 from gradtoken.methods.gradtoken import Propagation, head_maps
 from gradtoken.models.load import load

@@ -4,6 +4,7 @@ GradTokenError
 ├── UnknownName          a method, model, class name or option that does not exist (also a LookupError)
 ├── BadTarget            a target that does not fit the model's output (also a ValueError)
 ├── BadPicture           a picture that cannot be read
+├── BadText              a text that cannot be read, or has no word
 ├── BadModel             weights, output or preprocessing that cannot be used
 │   ├── NoAttention      no attention was seen, or the last one does not reach the output
 │   ├── NoBlocks         the residual connections around the attentions could not be followed
@@ -54,6 +55,10 @@ def expect_between(name: str, value: float, low: float, high: float = float("inf
 
 class BadPicture(GradTokenError):
     """A file that is not a readable picture, or one that is too large."""
+
+
+class BadText(GradTokenError):
+    """What is not a readable text, or one without a word."""
 
 
 class BadModel(GradTokenError):

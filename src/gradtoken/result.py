@@ -13,6 +13,7 @@ from PIL import Image
 from gradtoken import files, stored
 from gradtoken.checks import describe, is_box
 from gradtoken.errors import BadRelevance, GradTokenError
+from gradtoken.words import Words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,15 +35,16 @@ def show(content: bytes) -> None:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Explanation:
-    """How much each patch of a picture speaks for one target.
+    """How much each patch of a picture, or each word of a text, speaks for one target.
 
     relevance: raw and unscaled, float32; (rows, columns), (height, width) for methods on the pixels that the model
-    reads, (tokens,) for tokens that form no grid. Signed unless the method clips it.
+    reads, (words,) for a text, (tokens,) for tokens that form no grid. Signed unless the method clips it.
     picture: the original, or None where it was loaded without. box: x0, y0, x1, y1 of what the grid covers, in pixels
     of the picture; smaller than it where the model crops, larger where it pads; None for all of it.
     target: class index, None for a callable. logit: the explained score. probability: softmax over classes, or None.
     predicted: the five most probable classes. options: of the method. source: file name. note: what users should know.
     class_aware: whether the method asks for the target at all; else its map is the same for every class.
+    words: of a text, what the values belong to.
     """
 
     relevance: Array
@@ -61,6 +63,7 @@ class Explanation:
     source: str = ""
     note: str = ""
     class_aware: bool = True
+    words: Words | None = None
 
     def __post_init__(self) -> None:
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
@@ -69,6 +72,8 @@ class Explanation:
             raise BadRelevance(f"expected finite relevance (rows, columns) or (tokens,), got {describe(values)}")
         values.setflags(write=False)
         object.__setattr__(self, "relevance", values)
+        if self.words is not None and values.shape != (len(self.words.spans),):
+            raise BadRelevance(f"expected relevance of {len(self.words.spans)} words, got {describe(values)}")
         if self.picture is not None and self.picture.mode != "RGB":
             object.__setattr__(self, "picture", self.picture.convert("RGB"))
         if self.box is not None and not is_box(self.box):
@@ -98,11 +103,12 @@ class Explanation:
         return {**files.described(self), "relevance": self.relevance.tolist()}
 
     def save(self, path: Path, **style: Any) -> Path:
-        """Write .png, .svg, .pdf, .html, .npy, .npz or .json, by the suffix; an older file is replaced at the end.
+        """Write .png, .svg, .pdf, .html, .npy, .npz or .json, by the suffix, and .txt for texts; an older file is
+        replaced at the end.
 
         style, for pictures: colours="jet", opacity, interpolation="nearest", threshold or top, lines, limits, clip,
         grey, shared_scale; see `gradtoken.draw.style.Style`.
-        npz and json hold everything but the picture and are read by `Explanation.load`.
+        npz and json hold everything but the picture and are read by `Explanation.load`; txt has a line for each word.
         """
         return files.save([self], path, style)
 

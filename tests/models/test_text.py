@@ -172,7 +172,6 @@ def test_a_model_of_texts_without_its_tokenizer_is_refused():
 def test_what_is_for_pictures_refuses_a_model_of_texts(folder):
     model = load(folder)
     for call in (
-        lambda: gradtoken.explain("a film", model),
         lambda: gradtoken.compare("a film", model),
         lambda: compare_all(["a film"], model, {}),
         lambda: checkup(model),

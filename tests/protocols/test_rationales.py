@@ -166,8 +166,8 @@ def test_protocols_for_pictures_refuse_a_model_of_texts_and_texts():
     model, protocol = texts.text_model(), PROTOCOLS["perturbation/gradtoken2025"]
     samples = [Sample("picture", tiny.picture(0), (1,)), Sample("text", "a film", (1,))]
     assert tiny.reasons(protocol, samples, model) == {
-        "picture": "BadModel: tiny reads texts; expected a model of pictures. For texts there are gradtoken.attribute "
-        "and the protocols on words, such as movies/eraser",
+        "picture": "BadModel: tiny reads texts; expected a model of pictures. For texts there are gradtoken.explain, "
+        "gradtoken.attribute and the protocols on words, such as movies/eraser",
         "text": "text: expected a picture, got a text; perturbation/gradtoken2025 is for pictures",
     }
 

@@ -35,8 +35,8 @@ class Model:
         """How pictures are prepared. Raises BadModel for a model of texts."""
         if isinstance(self.preprocess, Encode):
             raise BadModel(
-                f"{self.name} reads texts; expected a model of pictures. For texts there are gradtoken.attribute and "
-                "the protocols on words, such as movies/eraser"
+                f"{self.name} reads texts; expected a model of pictures. For texts there are gradtoken.explain, "
+                "gradtoken.attribute and the protocols on words, such as movies/eraser"
             )
         return self.preprocess
 

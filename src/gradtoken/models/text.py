@@ -3,7 +3,7 @@
 import hashlib
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gradtoken.errors import BadModel
+from gradtoken.errors import BadModel, BadTarget
+from gradtoken.words import Span
 
-Span = tuple[int, int]
+Token = tuple[Span | None, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +27,25 @@ class Encoded:
     inputs: Mapping[str, Tensor]
     spans: tuple[Span | None, ...]
     truncated: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """A text that is read in one or more parts. tokens: all that are read, place in the text and name; special once.
+
+    parts: each as it is read. numbers: of each part's tokens, which of `tokens` they are. total: content tokens of the
+    whole text, read or not.
+    """
+
+    tokens: tuple[Token, ...]
+    parts: tuple[Encoded, ...]
+    numbers: tuple[tuple[int, ...], ...]
+    total: int
+
+    @property
+    def content(self) -> int:
+        """How many tokens are read that are none of the special ones."""
+        return sum(span is not None for span, _ in self.tokens)
 
 
 @dataclass(frozen=True)
@@ -51,18 +71,40 @@ class Encode:
 
     def __call__(self, text: str) -> Encoded:
         """The tokens of one text."""
-        found = self.tokenizer(
+        return self._part(self._found(text, 0), 0)
+
+    def windows(self, text: str, overlap: int | None = None) -> Windows:
+        """The text in parts as long as the network reads, which share `overlap` tokens; None: the first part alone."""
+        room = self.length - self.tokenizer.num_special_tokens_to_add()
+        if overlap is not None and not 0 <= overlap < room:
+            raise BadTarget(f"expected windows that share 0 to {room - 1} tokens of the {room} in each, got {overlap}")
+        found = self._found(text, overlap or 0)
+        count = len(found["input_ids"])
+        parts = [self._part(found, i) for i in range(1 if overlap is None else count)]
+        contents = [sum(span is not None for span in part.spans) for part in parts]
+        last = contents[-1] if overlap is not None else sum(not special for special in found["special_tokens_mask"][-1])
+        total = (count - 1) * (room - (overlap or 0)) + last
+        step = room - (overlap or 0)
+        left = self.tokenizer.truncation_side == "left"  # then the first part is the end of the text
+        starts = [max(0, total - n - i * step) if left else i * step for i, n in enumerate(contents)]
+        return joined(parts, [start - min(starts) for start in starts], total, self.tokenizer.convert_ids_to_tokens)
+
+    def _found(self, text: str, overlap: int) -> Any:
+        return self.tokenizer(
             text,
             truncation=True,
             max_length=self.length,
+            stride=overlap,
             return_overflowing_tokens=True,
             return_offsets_mapping=True,
             return_special_tokens_mask=True,
         )
+
+    def _part(self, found: Any, i: int) -> Encoded:
         names = [name for name in self.names or self.tokenizer.model_input_names if name in found]
-        pairs = zip(found["offset_mapping"][0], found["special_tokens_mask"][0], strict=True)
+        pairs = zip(found["offset_mapping"][i], found["special_tokens_mask"][i], strict=True)
         return Encoded(
-            inputs={name: torch.tensor(found[name][0], dtype=torch.long) for name in names},
+            inputs={name: torch.tensor(found[name][i], dtype=torch.long) for name in names},
             spans=tuple(None if special else (int(a), int(b)) for (a, b), special in pairs),
             truncated=len(found["input_ids"]) > 1,
         )
@@ -84,6 +126,23 @@ class Encode:
         digest = hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()[:16]
         names = list(self.names or self.tokenizer.model_input_names)
         return {"tokenizer": type(self.tokenizer).__name__, "rules": digest, "length": self.length, "names": names}
+
+
+def joined(
+    parts: Sequence[Encoded], starts: Sequence[int], total: int, name: Callable[[list[int]], list[str]]
+) -> Windows:
+    """Parts whose content begins at the content tokens `starts`, with the same special tokens before and after."""
+    places = [[j for j, span in enumerate(part.spans) if span is not None] for part in parts]
+    head = places[0][0] if places[0] else len(parts[0].spans)
+    read = max(start + len(inner) for start, inner in zip(starts, places, strict=True))
+    tokens: dict[int, Token] = {}
+    numbers = []
+    for part, start, inner in zip(parts, starts, places, strict=True):
+        shift = [0] * head + [start] * len(inner) + [read - len(inner)] * (len(part.spans) - head - len(inner))
+        numbers.append(tuple(j + by for j, by in enumerate(shift)))
+        names = name(part.inputs["input_ids"].tolist())
+        tokens |= dict(zip(numbers[-1], zip(part.spans, names, strict=True), strict=True))
+    return Windows(tuple(tokens[i] for i in sorted(tokens)), tuple(parts), tuple(numbers), total)
 
 
 def encode_of(net: nn.Module, tokenizer: Any, name: str) -> Encode:
