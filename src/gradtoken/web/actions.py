@@ -143,7 +143,7 @@ def erase(desk: Desk, visit: Visit) -> Answer:
     eraser = charts.eraser(maps[0], drawn, grid_of(case))
     more = len(visit.asked.methods) - FOLLOWED
     note = f'<p class="gt-note">the first {FOLLOWED} methods</p>' if more > 0 else ""
-    return Answer(erasing=f'<div class="gt-curves">{charts.chart(drawn, subject.names[index])}{note}{eraser}</div>')
+    return Answer(erasing=f'<div class="gt-curves"><div>{charts.chart(drawn, subject.names[index])}{note}</div>{eraser}</div>')
 
 
 @answering

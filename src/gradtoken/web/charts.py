@@ -9,8 +9,8 @@ from gradtoken.draw.words import number, percent
 from gradtoken.result import Explanation
 from gradtoken.web.erasing import Curve
 
-WIDTH, HEIGHT, LEFT, BOTTOM = 480, 240, 46, 34  # of the drawing; its margins at the left and below
-HUES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito: safe for colour-blind eyes
+WIDTH, HEIGHT, LEFT, BOTTOM = 400, 230, 46, 40  # of the drawing; its margins at the left and below
+HUES = 3  # of page.css: of Okabe and Ito, safe for colour-blind eyes, and lighter ones in the dark
 WORDS = {True: "most relevant first", False: "least relevant first", None: ""}
 SHOWN = 420  # pixels of the longest side of the picture that is erased
 
@@ -58,7 +58,7 @@ def stroke(curve: Curve, names: Sequence[str]) -> str:
     if curve.most_first is None:
         return 'stroke="currentColor" stroke-width="1.5" stroke-dasharray="2 4"'
     dashes = "" if curve.most_first else ' stroke-dasharray="8 4"'
-    return f'stroke="{HUES[names.index(curve.name) % len(HUES)]}" stroke-width="2.5"{dashes}'
+    return f'class="gt-hue-{names.index(curve.name) % HUES}" stroke-width="2.5"{dashes}'
 
 
 def legend(curve: Curve, names: Sequence[str]) -> str:

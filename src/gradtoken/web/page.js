@@ -60,7 +60,7 @@
   };
   let pinned = null;
   const show = (x, y) => all("figure[data-map]").forEach(figure => {
-    const map = mapOf(figure), output = figure.querySelector("output"), cursor = figure.querySelector(".gt-cursor");
+    const map = mapOf(figure), output = figure.querySelector(".gt-number"), cursor = figure.querySelector(".gt-cursor");
     const found = x === null ? null : cell(map, x, y);
     cursor.hidden = !found;
     if (!found || !(map.values || map.bytes))
@@ -72,7 +72,7 @@
     cursor.style.width = percent(0, x1 - x0, 1, map.columns);
     cursor.style.height = percent(0, y1 - y0, 1, map.rows);
     const what = map.rows > 64 || map.columns > 64 ? "pixel" : "patch";
-    const rank = map.sorted ? ` (${map.sorted.indexOf(value) + 1}. of ${map.sorted.length})` : "";
+    const rank = map.sorted ? `, rank ${map.sorted.indexOf(value) + 1} of ${map.sorted.length}` : "";
     output.innerHTML = "<b></b> <span></span>";
     output.firstChild.textContent = short(value);
     output.lastChild.textContent = `${what} in row ${row + 1}, column ${column + 1}${rank}`;
@@ -125,7 +125,7 @@
       const left = x0 * canvas.width + i % steps.columns * wide, top = y0 * canvas.height + Math.floor(i / steps.columns) * high;
       pen.fillRect(left, top, wide + 0.5, high + 0.5);
     });
-    const at = box.parentElement.querySelector(".gt-at"), x = steps.left + step / last * steps.width;
+    const at = box.closest(".gt-curves").querySelector(".gt-at"), x = steps.left + step / last * steps.width;
     at.setAttribute("x1", x);
     at.setAttribute("x2", x);
     box.querySelector("output").textContent =
@@ -150,7 +150,7 @@
     if (button) pressed = "class" in button.dataset ? button.dataset.class : button.dataset.beside;
   });
   new MutationObserver(() => {
-    if (pinned && all("figure[data-map] output:empty").length) back();
+    if (pinned && all("figure[data-map] .gt-number:empty").length) back();
     all(".gt-erase output:empty").forEach(output => {
       const box = output.parentElement, picture = box.querySelector("img");
       if (picture.complete) erase(box); else picture.addEventListener("load", () => erase(box), {once: true});

@@ -37,7 +37,7 @@ def page(desk: Desk) -> Any:
     """The whole page, not yet served."""
     with gr.Blocks(title=f"gradtoken: {TITLE}", analytics_enabled=False, fill_width=True) as blocks:
         key = gr.State("")
-        gr.HTML(f'<h1 class="gt-title">{TITLE}</h1>')
+        html(f'<h1 class="gt-title">{TITLE}</h1><div id="gt-said" role="status"></div>')
         with gr.Row(elem_id="gt-page"):
             parts: Parts = {"key": key}
             for name, place in PLACES.items():
@@ -47,10 +47,15 @@ def page(desk: Desk) -> Any:
     return blocks
 
 
+def html(value: str = "", **how: Any) -> Any:
+    """A part of the page that is ours alone, without gradio's style for texts."""
+    return gr.HTML(value, apply_default_css=False, **how)
+
+
 def place_input(desk: Desk) -> Parts:
     """Picture and model."""
     settings = desk.settings
-    drop = gr.HTML(panels.drop(settings.bytes, actions.thumbnails()), js_on_load=PICKED)
+    drop = html(panels.drop(settings.bytes, actions.thumbnails()), js_on_load=PICKED)
     model = gr.Dropdown(
         list(settings.models),
         value=settings.models[0],
@@ -58,15 +63,15 @@ def place_input(desk: Desk) -> Parts:
         info="or type a hub name, timm:NAME, or the path of a folder" if settings.private else None,
         allow_custom_value=settings.private,
     )
-    return {"drop": drop, "picture": gr.HTML(), "model": model}
+    return {"drop": drop, "picture": html(), "model": model}
 
 
 def place_result(_: Desk) -> Parts:
     """Messages, maps, and what can be taken away."""
-    parts = {"message": gr.HTML(), "maps": gr.HTML(elem_id="gt-maps", min_height=240)}
-    parts |= {"downloads": gr.HTML(panels.downloads(), js_on_load=PICKED), "file": gr.JSON(visible=False)}
+    parts = {"message": html(), "maps": html(elem_id="gt-maps")}
+    parts |= {"downloads": html(panels.downloads(), js_on_load=PICKED), "file": gr.JSON(visible=False)}
     with gr.Accordion("The same in Python", open=False):
-        parts["code"] = gr.HTML()
+        parts["code"] = html()
     return parts
 
 
@@ -74,7 +79,7 @@ def place_options(_: Desk) -> Parts:
     """Classes, methods, and how the maps are drawn."""
     usual = Asked()
     words = gr.Textbox(label="Class", placeholder="search all classes", max_lines=1, elem_id="gt-search")
-    classes = gr.HTML(js_on_load=PICKED, elem_id="gt-classes")
+    classes = html(js_on_load=PICKED, elem_id="gt-classes")
     methods = gr.Dropdown(list(METHODS), value=list(usual.methods), multiselect=True, label="Methods")
     with gr.Accordion("Display", open=False):
         controls = {
@@ -91,9 +96,9 @@ def place_options(_: Desk) -> Parts:
 def place_more(_: Desk) -> Parts:
     """What is computed on demand."""
     with gr.Accordion("Inside GradToken: heads, depths, schemes", open=False):
-        parts = {"vary": gr.Button("Show them"), "variants": gr.HTML()}
+        parts = {"vary": gr.Button("Show them"), "variants": html()}
     with gr.Accordion("Is the map faithful? Erase and watch", open=False):
-        parts |= {"erase": gr.Button("Erase patch by patch"), "erasing": gr.HTML()}
+        parts |= {"erase": gr.Button("Erase patch by patch"), "erasing": html()}
     return parts
 
 

@@ -73,7 +73,7 @@ def class_row(subject: Subject, index: int, chosen: Sequence[int]) -> str:
     name, p = subject.names[index], float(subject.probabilities[index])
     pressed = str(index in chosen).lower()
     beside = "remove" if index in chosen[1:] else "compare"
-    label = {"remove": f"remove {name}", "compare": f"show {name} beside the other class"}[beside]
+    label = f"{beside} {name}"
     second = (
         f'<button type="button" class="gt-beside" data-beside="{index}" aria-label="{text(label)}">{beside}</button>'
     )
@@ -104,7 +104,7 @@ def method_row(column: Column, cells: Sequence[Cell], style: Style, longest: int
     note = "" if entry.class_aware else f'<span class="gt-note">{AGNOSTIC}</span>'
     among = [cell.explanation for cell in cells if cell.explanation is not None]
     figures = "".join(figure(cell, among, style, longest) for cell in cells)
-    title = f'<h3 title="{text(entry.summary)}">{text(column.title)}{note}</h3>'
+    title = f'<h2 title="{text(entry.summary)}">{text(column.title)}{note}</h2>'
     return f'<section aria-label="{text(column.title)}">{title}<div class="gt-row">{figures}</div></section>'
 
 
@@ -119,7 +119,7 @@ def figure(cell: Cell, among: Sequence[Explanation], style: Style, longest: int,
     name = text(title) if title else f"<b>{text(one.name)}</b> {sure}"
     return (
         f'<figure class="gt-map" data-map="{text(json.dumps(values(one)))}"><figcaption>{name}</figcaption>'
-        f'{stack(one, scale, style, longest)}{below(one, scale, style)}<output aria-live="polite"></output></figure>'
+        f'{stack(one, scale, style, longest)}{below(one, scale, style)}<div class="gt-number"></div></figure>'
     )
 
 
@@ -148,7 +148,7 @@ def variants(title: str, words: str, table: Sequence[tuple[Column, Sequence[Cell
     among = [cell.explanation for _, cell in found if cell.explanation is not None]
     figures = "".join(figure(cell, among, style, THUMB, heading(column)) for column, cell in found)
     return (
-        f'<section class="gt-variants" aria-label="{text(title)}"><h3>{text(title)}</h3>'
+        f'<section class="gt-variants" aria-label="{text(title)}"><h2>{text(title)}</h2>'
         f'<p class="gt-note">{text(words)}</p><div class="gt-row">{figures}</div></section>'
     )
 

@@ -21,6 +21,12 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
 }
+QUIETER = {"body_text_color_subdued": "#52525b", "body_text_color_subdued_dark": "#b4b4bd"}
+COLOURS = QUIETER | {
+    f"{name}{side}": "*body_text_color_subdued"
+    for name in ("block_info_text_color", "input_placeholder_color", "block_title_text_color", "block_label_text_color")
+    for side in ("", "_dark")
+}  # the theme's own greys are too pale to be read by everybody
 FONTS = ("system-ui", "sans-serif")
 
 
@@ -74,9 +80,9 @@ def build(settings: Settings, folder: str) -> Any:
         show_error=False,
         ssr_mode=False,
         run_history=False,
-        footer_links=["settings"],
+        footer_links=[],
         max_file_size=1,
-        theme=gr.themes.Default(font=list(FONTS), font_mono=["monospace"]),
+        theme=gr.themes.Default(font=list(FONTS), font_mono=["monospace"]).set(**COLOURS),
         css=text_of("page.css"),
         head=f"<script>{text_of('page.js')}</script>",
     )

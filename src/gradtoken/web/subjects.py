@@ -124,7 +124,7 @@ def subject_of(picture: Image.Image, source: str, model: Model, lock: Any, recor
     return subject
 
 
-def looked_up(subject: Subject, words: str, most: int = 8) -> list[int]:
+def looked_up(subject: Subject, words: str, most: int = 6) -> list[int]:
     """Classes whose name holds all the words, or whose index it is; the most probable first. All, without words."""
     wanted = plain(words).split()
     order = np.argsort(-subject.probabilities, kind="stable").tolist()
