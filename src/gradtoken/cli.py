@@ -1,4 +1,4 @@
-"""The shell: `gradtoken explain`, `compare`, `methods`, `models`, `doctor`, `demo`, and the commands of `commands`.
+"""The shell: `gradtoken explain`, `compare`, `methods`, `models`, `doctor`, `demo`, `serve`, and the commands of `commands`.
 
 Whatever is heavy is imported inside the commands, so that help answers at once.
 """
@@ -231,6 +231,22 @@ def demo(
     from gradtoken.models.bundled import FOLDER
 
     explain([str(FOLDER / "pictures" / "cat_and_giraffe.jpg")], target=["cat", "giraffe"], output=output)
+
+
+@app.command()
+def serve(
+    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Offered on the page; repeatable.")] = None,
+    host: Annotated[str, typer.Option(help="Who is let in: 0.0.0.0 is everybody on the network.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes any that is free.", min=0, max=65535)] = 7860,
+    device: Device = None,
+) -> None:
+    """Open a page to look at pictures and texts in the browser."""
+    from gradtoken.web.serving import serve
+    from gradtoken.web.settings import Settings
+
+    with friendly():
+        settings = Settings(host=host, port=port, models=tuple(model or ["bundled"]), device=device)
+        serve(settings, ready=lambda address: out.print(f"open {address} (Ctrl+C ends it)", highlight=False))
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from gradtoken.draw.words import number, percent
 from gradtoken.result import Explanation
 from gradtoken.web.erasing import Curve
 
-WIDTH, HEIGHT, LEFT, BOTTOM = 400, 230, 46, 40  # of the drawing; its margins at the left and below
+WIDTH, HEIGHT, LEFT, RIGHT, BOTTOM = 400, 230, 46, 22, 40  # of the drawing; its margins
 HUES = 3  # of page.css: of Okabe and Ito, safe for colour-blind eyes, and lighter ones in the dark
 WORDS = {True: "most relevant first", False: "least relevant first", None: ""}
 SHOWN = 420  # pixels of the longest side of the picture that is erased
@@ -42,7 +42,7 @@ def titled(curve: Curve) -> str:
 
 def place(share: float, probability: float) -> tuple[float, float]:
     """Where a point of a curve stands in the drawing."""
-    x = LEFT + share * (WIDTH - LEFT - 12)
+    x = LEFT + share * (WIDTH - LEFT - RIGHT)
     return x, HEIGHT - BOTTOM - probability * (HEIGHT - BOTTOM - 8)
 
 
@@ -88,7 +88,7 @@ def eraser(one: Explanation, found: Sequence[Curve], grid: tuple[int, int]) -> s
     curve = next(c for c in found if c.name == one.method and c.most_first)
     steps = {"rows": rows, "columns": columns, "probability": [round(float(p), 4) for p in curve.probability]}
     steps |= {"box": values(one)["box"], "order": [int(i) for i in curve.order]}
-    steps |= {"left": LEFT, "width": WIDTH - LEFT - 12}
+    steps |= {"left": LEFT, "width": WIDTH - LEFT - RIGHT}
     small = resized(one.picture, (0, 0, 1, 1), SHOWN)[0]
     last = len(curve.probability) - 1
     words = f"erased, most relevant first by {one.method}"
