@@ -1,37 +1,26 @@
 """What happens when a visitor does something: from the values of the controls to the parts of the page that change."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Concatenate, ParamSpec
 
 import torch
-from PIL import Image
 
 from gradtoken import manual
 from gradtoken.comparing import VARIED
 from gradtoken.draw.html import text
-from gradtoken.draw.overlay import resized
-from gradtoken.errors import BadPicture, BadRelevance, GradTokenError, UnknownName
-from gradtoken.models.bundled import FOLDER
+from gradtoken.errors import BadPicture, BadRelevance, BadTarget, GradTokenError, UnknownName
 from gradtoken.models.model import Model
-from gradtoken.models.pictures import open_picture
 from gradtoken.result import Explanation
 from gradtoken.web import charts, exports, panels
+from gradtoken.web.answers import Answer
 from gradtoken.web.asked import Asked
 from gradtoken.web.erasing import curves, grid_of
+from gradtoken.web.samples import FOLDER, SAMPLES
 from gradtoken.web.subjects import Subject, found, methods_of, opened, subject_of
 from gradtoken.web.visits import Desk, Visit
 
 P = ParamSpec("P")
-SAMPLES = {
-    "cat_and_giraffe.jpg": "a cat beside giraffes",
-    "cat.jpg": "a cat",
-    "dog.jpg": "a dog",
-    "duck.jpg": "a duck",
-    "giraffe.jpg": "a giraffe",
-    "horse.jpg": "a horse",
-}
-THUMB = 120  # pixels of the longest side of a sample's button
 FOLLOWED = 3  # most methods whose curves are drawn
 SHARED = "Click, or move with the arrow keys, on any map: all maps show their number of the same patch."
 VARIANTS = {
@@ -39,20 +28,6 @@ VARIANTS = {
     "depth": ("Depths", "The first block whose attention smooths the map; 1 is the published method."),
     "propagation": ("Propagation schemes", "How earlier attention smooths the map; average_matmul is published."),
 }
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Parts of the page as HTML; None leaves a part as it is."""
-
-    message: str | None = ""
-    picture: str | None = None
-    classes: str | None = None
-    maps: str | None = None
-    code: str | None = None
-    variants: str | None = None
-    erasing: str | None = None
-    file: dict[str, str] | None = None
 
 
 def answering(act: Callable[Concatenate[Desk, Visit, P], Answer]) -> Callable[Concatenate[Desk, Visit, P], Answer]:
@@ -71,47 +46,41 @@ def answering(act: Callable[Concatenate[Desk, Visit, P], Answer]) -> Callable[Co
 
 
 @answering
-def choose_sample(desk: Desk, visit: Visit, name: Any, model: str, asked: Asked) -> Answer:
-    """Show a picture that comes with the package."""
-    if name not in SAMPLES:
-        raise UnknownName.among("sample", name, SAMPLES)
-    return shown(desk, visit, (FOLDER / "pictures" / name).read_bytes(), name, model, asked)
+def start(desk: Desk, visit: Visit, model: str, *controls: Any) -> Answer:
+    """The first sample, for a page that was opened."""
+    return sample(desk, visit, next(iter(SAMPLES)), model, Asked.of(*controls))
 
 
 @answering
-def choose_picture(desk: Desk, visit: Visit, key: Any, model: str, asked: Asked) -> Answer:
-    """Show a picture that was sent."""
-    upload = desk.upload(key)
-    if len(upload.content) > desk.settings.bytes:
-        raise BadPicture(f"the file is larger than the {desk.settings.bytes // 2**20} MB that this page takes")
-    return shown(desk, visit, upload.content, upload.name, model, asked)
+def press(desk: Desk, visit: Visit, data: dict[str, Any], model: str, *controls: Any) -> Answer:
+    """What a button asks for: another picture or class, or a file."""
+    kind, value, asked = data.get("kind"), data.get("value"), Asked.of(*controls)
+    if kind in ("class", "beside"):
+        index = int(str(value)) if str(value).isdecimal() else value
+        return another_class(desk, visit, index, kind == "beside", asked)
+    if kind == "file":
+        return download(desk, visit, value)
+    opener = {"sample": sample, "upload": sent}.get(str(kind))
+    if opener is None:
+        raise BadTarget(f"no button asks for {str(kind)[:40]!r}; load the page again")
+    return opener(desk, visit, value, model, asked)
 
 
 @answering
-def choose_model(desk: Desk, visit: Visit, model: str, asked: Asked) -> Answer:
+def choose_model(desk: Desk, visit: Visit, model: str, *controls: Any) -> Answer:
     """Show the same picture to another model."""
-    old = subject_in(visit)
+    old, asked = subject_in(visit), Asked.of(*controls)
     loaded, lock = desk.shelf.get(model)
     loaded.for_pictures  # noqa: B018  which refuses a model of texts
     return settled(desk, visit, subject_of(old.picture, old.source, loaded, lock, desk.recordings), asked)
 
 
 @answering
-def choose_class(desk: Desk, visit: Visit, index: Any, beside: bool, asked: Asked) -> Answer:
-    """Explain a class, or put it beside the one that is explained; there twice, it goes."""
-    subject, classes = subject_in(visit), visit.classes
-    index = subject.checked(index)
-    chosen: tuple[int, ...] = (index,)
-    if beside and index not in classes[:1]:
-        chosen = classes[:1] if index in classes else (*classes[:1], index)
-    return replace(table(desk, visit, chosen, asked), classes=panels.classes(subject, chosen), variants="", erasing="")
-
-
-@answering
-def redraw(desk: Desk, visit: Visit, asked: Asked) -> Answer:
+def redraw(desk: Desk, visit: Visit, *controls: Any) -> Answer:
     """Other methods, or other colours."""
-    same = asked.methods == visit.asked.methods
-    return replace(table(desk, visit, visit.classes, asked), erasing=None if same else "")
+    asked, before = Asked.of(*controls), visit.asked.methods
+    answer = table(desk, visit, visit.classes, asked)
+    return answer if asked.methods == before else replace(answer, erasing="")
 
 
 @answering
@@ -143,10 +112,11 @@ def erase(desk: Desk, visit: Visit) -> Answer:
     eraser = charts.eraser(maps[0], drawn, grid_of(case))
     more = len(visit.asked.methods) - FOLLOWED
     note = f'<p class="gt-note">the first {FOLLOWED} methods</p>' if more > 0 else ""
-    return Answer(erasing=f'<div class="gt-curves"><div>{charts.chart(drawn, subject.names[index])}{note}</div>{eraser}</div>')
+    return Answer(
+        erasing=f'<div class="gt-curves"><div>{charts.chart(drawn, subject.names[index])}{note}</div>{eraser}</div>'
+    )
 
 
-@answering
 def download(desk: Desk, visit: Visit, kind: Any) -> Answer:
     """The maps that are shown, as a file."""
     subject = subject_in(visit)
@@ -154,13 +124,30 @@ def download(desk: Desk, visit: Visit, kind: Any) -> Answer:
     return Answer(file=exports.file_of(maps, kind, visit.asked.style(len(visit.classes))))
 
 
-def thumbnails() -> dict[str, tuple[Image.Image, str]]:
-    """The samples, small, with what they show."""
-    found = {name: open_picture(FOLDER / "pictures" / name) for name in SAMPLES}
-    return {name: (resized(found[name], (0, 0, 1, 1), THUMB)[0], words) for name, words in SAMPLES.items()}
-
-
 # Shared by the actions ------------------------------------------------------------------------------------------------
+
+
+def sample(desk: Desk, visit: Visit, name: Any, model: str, asked: Asked) -> Answer:
+    """Show a picture that comes with the package."""
+    if name not in SAMPLES:
+        raise UnknownName.among("sample", name, SAMPLES)
+    return shown(desk, visit, (FOLDER / name).read_bytes(), name, model, asked)
+
+
+def sent(desk: Desk, visit: Visit, key: Any, model: str, asked: Asked) -> Answer:
+    """Show a picture that waits under a key."""
+    upload = desk.upload(key)
+    return shown(desk, visit, upload.content, upload.name, model, asked)
+
+
+def another_class(desk: Desk, visit: Visit, index: Any, beside: bool, asked: Asked) -> Answer:
+    """Explain a class, or put it beside the one that is explained; there twice, it goes."""
+    subject, classes = subject_in(visit), visit.classes
+    index = subject.checked(index)
+    chosen: tuple[int, ...] = (index,)
+    if beside and index not in classes[:1]:
+        chosen = classes[:1] if index in classes else (*classes[:1], index)
+    return replace(table(desk, visit, chosen, asked), classes=panels.classes(subject, chosen), variants="", erasing="")
 
 
 def subject_in(visit: Visit) -> Subject:

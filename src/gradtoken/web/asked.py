@@ -8,7 +8,6 @@ from typing import Any
 from gradtoken.draw.grid import INTERPOLATIONS
 from gradtoken.draw.style import Style
 from gradtoken.errors import BadTarget, UnknownName
-from gradtoken.methods import METHODS
 
 AUTOMATIC = "automatic"
 COLOURS = (
@@ -41,6 +40,8 @@ class Asked:
     @classmethod
     def of(cls, *values: Any) -> "Asked":
         """From the values of the controls, in the order of the fields."""
+        from gradtoken.methods import METHODS
+
         given = dict(zip((field.name for field in fields(cls)), values, strict=True))
         methods, colours, smooth = given["methods"], given["colours"], given["interpolation"]
         if not isinstance(methods, Sequence) or isinstance(methods, str) or not methods:

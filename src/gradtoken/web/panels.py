@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from PIL import Image
 
 from gradtoken.comparison import Cell, Column
@@ -13,9 +14,11 @@ from gradtoken.draw.overlay import resized
 from gradtoken.draw.panels import drawn, map_note, scale_of
 from gradtoken.draw.style import Style
 from gradtoken.draw.words import AGNOSTIC, base_name, percent
-from gradtoken.methods import METHODS
+from gradtoken.models.labels import plain
 from gradtoken.result import Explanation
-from gradtoken.web.subjects import Subject, looked_up
+
+if TYPE_CHECKING:
+    from gradtoken.web.subjects import Subject
 
 PREVIEW, THUMB = 480, 200  # pixels of the longest side: the picture itself; a variant
 SIZES = ((2, 720), (6, 520), (99, 360))  # up to so many maps: pixels of the longest side of each
@@ -27,7 +30,7 @@ def message(words: str, kind: str = "error") -> str:
     return f'<div class="gt-message gt-{kind}" role="{role}">{text(words)}</div>' if words else ""
 
 
-def picture(subject: Subject) -> str:
+def picture(subject: "Subject") -> str:
     """The picture that is explained, and what was found in it."""
     small = resized(subject.picture, (0, 0, 1, 1), min(PREVIEW, max(subject.picture.size)))[0]
     width, height = subject.picture.size
@@ -57,7 +60,7 @@ def image(drawing: Image.Image, words: str) -> str:
     return f'<img src="{uri(drawing)}" alt="{text(words)}">'
 
 
-def classes(subject: Subject, chosen: Sequence[int], words: str = "") -> str:
+def classes(subject: "Subject", chosen: Sequence[int], words: str = "") -> str:
     """Buttons of classes with their probabilities: those chosen and the most probable, or those that hold the words."""
     found = looked_up(subject, words)
     listed = list(dict.fromkeys([*chosen, *found])) if not words.strip() else found
@@ -68,7 +71,16 @@ def classes(subject: Subject, chosen: Sequence[int], words: str = "") -> str:
     return f'<ul class="gt-classes">{rows}</ul>'
 
 
-def class_row(subject: Subject, index: int, chosen: Sequence[int]) -> str:
+def looked_up(subject: "Subject", words: str, most: int = 6) -> list[int]:
+    """Classes whose name holds all the words, or whose index it is; the most probable first. All, without words."""
+    wanted = plain(words).split()
+    order = np.argsort(-subject.probabilities, kind="stable").tolist()
+    if wanted:
+        order = [i for i in order if [str(i)] == wanted or all(w in plain(subject.names[i]) for w in wanted)]
+    return [int(i) for i in order[:most]]
+
+
+def class_row(subject: "Subject", index: int, chosen: Sequence[int]) -> str:
     """A class: one button explains it, the other puts it beside the one that is explained."""
     name, p = subject.names[index], float(subject.probabilities[index])
     pressed = str(index in chosen).lower()
@@ -100,6 +112,8 @@ def maps(table: Sequence[tuple[Column, Sequence[Cell]]], options: dict[str, Any]
 
 def method_row(column: Column, cells: Sequence[Cell], style: Style, longest: int) -> str:
     """The maps of one method."""
+    from gradtoken.methods import METHODS
+
     entry = METHODS[column.method]
     note = "" if entry.class_aware else f'<span class="gt-note">{AGNOSTIC}</span>'
     among = [cell.explanation for cell in cells if cell.explanation is not None]

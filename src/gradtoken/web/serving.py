@@ -1,15 +1,18 @@
 """The page as a server: what it lets in, what it says, and what it leaves behind, which is nothing."""
 
+import inspect
 import os
 import socket
 import tempfile
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from importlib.resources import files
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import unquote
 
-from gradtoken.errors import GradTokenError
-from gradtoken.models.model import need
+from gradtoken.errors import GradTokenError, MissingExtra
 from gradtoken.web.settings import Settings
 from gradtoken.web.visits import Desk, Upload
 
@@ -31,17 +34,40 @@ FONTS = ("system-ui", "sans-serif")
 
 
 def serve(settings: Settings, ready: Callable[[str], Any] = print) -> None:
-    """Serve the page until it is interrupted. ready: is told the address."""
-    uvicorn = need("uvicorn", "app")
-    with tempfile.TemporaryDirectory(prefix="gradtoken-") as folder:
-        app = build(settings, folder)
-        taken = listening(settings)
+    """Serve the page until it is interrupted. ready: is told the address. Raises what is wrong with the first model."""
+    if find_spec("gradio") is None:
+        raise MissingExtra.of("gradio", "app")
+    import uvicorn
+
+    with tempfile.TemporaryDirectory(prefix="gradtoken-") as folder, listening(settings) as taken:
+        desk = Desk(settings)
+        app = build(desk, folder)
+        log = {"log_level": "warning", "server_header": False}
+        server = uvicorn.Server(uvicorn.Config(app, timeout_graceful_shutdown=1, **log))
+        kitchen = Warming(desk, server)
+        kitchen.start()
         host, port = taken.getsockname()[:2]
         ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
-        server = uvicorn.Server(
-            uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=1)
-        )
         server.run(sockets=[taken])
+    if kitchen.failure is not None:
+        raise kitchen.failure
+
+
+class Warming(threading.Thread):
+    """Imports PyTorch and loads the first model while the browser fetches the page; ends the server where it cannot."""
+
+    def __init__(self, desk: Desk, server: Any) -> None:
+        super().__init__(daemon=True)
+        self.desk, self.server = desk, server
+        self.failure: GradTokenError | None = None
+
+    def run(self) -> None:
+        try:
+            self.desk.shelf.get(self.desk.settings.models[0])
+            from gradtoken.web import actions  # noqa: F401  and all that it imports
+        except GradTokenError as error:
+            self.failure = error
+            self.server.should_exit = True
 
 
 def listening(settings: Settings) -> socket.socket:
@@ -60,15 +86,16 @@ def listening(settings: Settings) -> socket.socket:
     return taken
 
 
-def build(settings: Settings, folder: str) -> Any:
+def build(desk: Desk, folder: str) -> Any:
     """The application. folder: for whatever gradio writes; pictures are kept in memory only."""
     os.environ.update(QUIET | {"GRADIO_TEMP_DIR": folder})
-    gr = need("gradio", "app")
-    fastapi = need("fastapi", "app")
+    with no_stubs():
+        import gradio as gr
+    import fastapi
+
     from gradtoken.web.page import page
 
-    desk = Desk(settings)
-    desk.shelf.get(settings.models[0])
+    settings = desk.settings
     app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_api_route("/upload", uploading(desk), methods=["POST"])
     gr.mount_gradio_app(
@@ -87,6 +114,26 @@ def build(settings: Settings, folder: str) -> Any:
         head=f"<script>{text_of('page.js')}</script>",
     )
     return Guard(app, settings)
+
+
+@contextmanager
+def no_stubs() -> Iterator[None]:
+    """Keep gradio from writing a .pyi file beside each of its sources when it is imported, which takes a third of that.
+
+    It leaves out classes whose file is not known.
+    """
+    find = inspect.getfile
+
+    def hidden(thing: Any) -> str:
+        if isinstance(thing, type) and thing.__module__.startswith("gradio."):
+            raise OSError
+        return find(thing)
+
+    inspect.getfile = hidden  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        inspect.getfile = find
 
 
 def text_of(name: str) -> str:

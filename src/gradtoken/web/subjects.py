@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -15,7 +14,6 @@ from gradtoken.comparing import Step, step_of, taken
 from gradtoken.comparison import Cell, Column
 from gradtoken.errors import BadPicture, BadTarget
 from gradtoken.explaining import Case
-from gradtoken.models.labels import plain
 from gradtoken.models.model import Model
 from gradtoken.models.pictures import BROKEN, FORMATS, decode, quiet
 from gradtoken.progress import track
@@ -122,15 +120,6 @@ def subject_of(picture: Image.Image, source: str, model: Model, lock: Any, recor
     subject = Subject(picture, source, model, lock, probabilities, names)
     recordings.keep(subject, (subject.predicted,), case)
     return subject
-
-
-def looked_up(subject: Subject, words: str, most: int = 6) -> list[int]:
-    """Classes whose name holds all the words, or whose index it is; the most probable first. All, without words."""
-    wanted = plain(words).split()
-    order = np.argsort(-subject.probabilities, kind="stable").tolist()
-    if wanted:
-        order = [i for i in order if [str(i)] == wanted or all(w in plain(subject.names[i]) for w in wanted)]
-    return [int(i) for i in order[:most]]
 
 
 # Maps -----------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,7 @@
-"""Who looks at what: visitors, pictures on their way, and loaded models. All of it in memory, and bounded."""
+"""Who looks at what: visitors, pictures on their way, and loaded models. All of it in memory, and bounded.
+
+PyTorch is imported when a model is first asked for, so that the page is up before.
+"""
 
 import secrets
 import threading
@@ -6,14 +9,16 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from gradtoken.errors import BadPicture, UnknownName
-from gradtoken.models.load import load
-from gradtoken.models.model import Model
+from gradtoken.lazy import once
 from gradtoken.web.asked import Asked
 from gradtoken.web.settings import Settings
-from gradtoken.web.subjects import Recordings, Subject
+
+if TYPE_CHECKING:
+    from gradtoken.models.model import Model
+    from gradtoken.web.subjects import Recordings, Subject
 
 V = TypeVar("V")
 PENDING, SHORT = 8, 120.0  # most pictures that wait to be opened, and how many seconds they wait
@@ -26,7 +31,7 @@ class Visit:
     lock: held while this visitor's page is changed, so that answers that overlap agree.
     """
 
-    subject: Subject | None = None
+    subject: "Subject | None" = None
     classes: tuple[int, ...] = ()
     asked: Asked = field(default_factory=Asked)
     lock: Any = field(default_factory=threading.RLock)
@@ -90,8 +95,10 @@ class Shelf:
         self.lock = threading.RLock()
         self.models: OrderedDict[str, tuple[Model, Any]] = OrderedDict()
 
-    def get(self, name: str) -> tuple[Model, Any]:
+    def get(self, name: str) -> "tuple[Model, Any]":
         """A model by name, loaded where it is not yet, and its lock."""
+        from gradtoken.models.load import load
+
         name = name.strip() if isinstance(name, str) else ""
         if not self.settings.private and name not in self.settings.models:
             raise UnknownName.among("model on this page", name, self.settings.models)
@@ -120,7 +127,13 @@ class Desk:
         self.shelf = Shelf(settings)
         self.visits: Kept[Visit] = Kept(settings.visitors, settings.idle, lambda visit: visit.size, settings.held)
         self.uploads: Kept[Upload] = Kept(PENDING, SHORT)
-        self.recordings = Recordings()
+
+    @once
+    def recordings(self) -> "Recordings":
+        """The latest passes."""
+        from gradtoken.web.subjects import Recordings
+
+        return Recordings()
 
     def visit(self, key: Any) -> tuple[str, Visit]:
         """The visit of a key, or a new one."""
