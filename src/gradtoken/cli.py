@@ -1,4 +1,4 @@
-"""The shell: `gradtoken explain`, `compare`, `methods`, `models`, `doctor`, `demo`, `serve`, and the commands of `commands`.
+"""The shell: `gradtoken explain`, `compare`, `methods`, `models`, `doctor`, `demo`, `serve`, and those of `commands`.
 
 Whatever is heavy is imported inside the commands, so that help answers at once.
 """
@@ -20,11 +20,14 @@ from gradtoken.commands.shared import (
     ModelName,
     Settings,
     Weights,
+    between_commas,
     err,
     friendly,
     loaded_model,
+    only,
     out,
 )
+from gradtoken.commands.texts import Merge, Special, Texts, Windows, explain_texts, named, reading_of, some
 from gradtoken.draw.words import printable
 
 app = typer.Typer(
@@ -55,13 +58,21 @@ def styled(colours: str | None, nearest: bool, threshold: float | None, shared_s
 
 @app.command()
 def explain(  # noqa: PLR0913
-    pictures: Annotated[list[str], typer.Argument(help="Pictures, folders or patterns; - reads one from stdin.")],
+    pictures: Annotated[
+        list[str] | None, typer.Argument(help="Pictures, folders, patterns, texts (.txt); - reads stdin.")
+    ] = None,
+    text: Texts = None,
     model: ModelName = "bundled",
     target: Targets = None,
     method: Annotated[list[str] | None, typer.Option(help="See `gradtoken methods`; repeatable.")] = None,
     set_: Settings = None,
     output: Annotated[Path | None, typer.Option("--out", "-o", help="A file, or a folder.")] = None,
-    form: Annotated[str | None, typer.Option("--format", help="png (default), svg, pdf, html, npy, npz, json.")] = None,
+    form: Annotated[
+        str | None, typer.Option("--format", help="png (default), svg, pdf, html, npy, npz, json, txt.")
+    ] = None,
+    merge: Merge = None,
+    special: Special = False,
+    windows: Windows = None,
     colours: Colours = None,
     nearest: Nearest = False,
     threshold: Threshold = None,
@@ -71,20 +82,28 @@ def explain(  # noqa: PLR0913
     labels: Labels = None,
     device: Device = None,
 ) -> None:
-    """Draw which parts of a picture speak for a class."""
+    """Draw which parts of a picture, or which words of a text, speak for a class."""
     from gradtoken.batch import Destination, explain_all, found, parse_options
     from gradtoken.explaining import options_of
 
+    pictures = some(pictures, text)
     with friendly():
         style = styled(colours, nearest, threshold, shared_scale)
         options = parse_options(set_ or [])
         names = [*dict.fromkeys(method)] if method else "gradtoken"
         options_of([names] if isinstance(names, str) else names, options)
+        request: dict[str, Any] = {"target": target, "method": names, "allow_blank": allow_blank} | options
+        request |= reading_of(merge, special, windows)
+        if texts := named(text or [], pictures):
+            explain_texts(texts, loaded_model(model, weights, labels, device), request, (output, form), style)
+            return
         files, missing = found(pictures) if pictures != ["-"] else ([sys.stdin.buffer.read()], 0)
         destination = Destination.of(output, form, len(files))
-        request: dict[str, Any] = {"target": target, "method": names, "allow_blank": allow_blank}
         loaded = loaded_model(model, weights, labels, device)
-        failed = missing + explain_all(files, loaded, request | options, destination, style)
+        if pictures == ["-"] and loaded.reads_texts:
+            explain_texts([("stdin", files[0])], loaded, request, (output, form), style)
+            return
+        failed = missing + explain_all(files, loaded, request, destination, style)
     if failed:
         err.print(f"{failed} of {len(files) + missing} pictures failed", style="red")
         raise typer.Exit(FAILED if failed == len(files) + missing else PARTLY)
@@ -136,20 +155,6 @@ def compare(  # noqa: PLR0913
         err.print(printable(f"no map of {title}: {reason}"), style="yellow", markup=False, highlight=False)
     if failed + missing or (comparison.refusals and names != "all"):
         raise typer.Exit(PARTLY)
-
-
-def between_commas(names: str) -> list[str]:
-    """Names that a user gave as one text."""
-    return [name.strip() for name in names.split(",") if name.strip()]
-
-
-def only(names: list[str]) -> str | None:
-    """The one name, if any."""
-    from gradtoken.errors import BadTarget
-
-    if len(names) > 1:
-        raise BadTarget("--schemes, --heads and --depths each fill the columns; give one of them")
-    return names[0] if names else None
 
 
 @app.command()

@@ -18,7 +18,6 @@ from gradtoken.methods import METHODS
 from gradtoken.models.load import load
 from gradtoken.models.model import Model
 from gradtoken.models.pictures import Source, open_picture
-from gradtoken.models.text import Encode
 from gradtoken.models.texts import open_text
 from gradtoken.probe import Probe
 from gradtoken.reading import Read, Reading
@@ -57,7 +56,7 @@ def explain(
     reading, options = Reading.among(options)
     chosen = options_of(methods, options)
     loaded, targets = model if isinstance(model, Model) else load(model), listed(target)
-    if isinstance(loaded.preprocess, Encode):
+    if loaded.reads_texts:
         read = Read.of(open_text(picture), loaded, targets, reading or Reading())
         found = of_text(read, chosen, methods, allow_blank, "" if isinstance(picture, str) else file_name(picture))
     else:

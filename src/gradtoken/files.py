@@ -71,7 +71,8 @@ def write(path: Path, content: bytes) -> None:
 
 def described(one: "Explanation") -> dict[str, Any]:
     """Everything but the map and the picture, as JSON values."""
-    return {name: plain(getattr(one, name)) for name in FIELDS}
+    words = {} if one.words is None else {"words": plain(vars(one.words))}
+    return {name: plain(getattr(one, name)) for name in FIELDS} | words
 
 
 def plain(value: Any) -> Any:
@@ -123,6 +124,13 @@ def as_npy(explanations: "list[Explanation]", more: dict[str, Any]) -> bytes:  #
     return buffer.getvalue()
 
 
+def as_txt(explanations: "list[Explanation]", more: dict[str, Any]) -> bytes:  # noqa: ARG001
+    """A line for each word, tabs between: relevance, first and end character, the word."""
+    from gradtoken.draw.terminal import table
+
+    return "\n".join(line for one in explanations for line in table(one)).encode() + b"\n"
+
+
 def as_html(explanations: "list[Explanation]", style: dict[str, Any]) -> bytes:
     from gradtoken.draw.html import page
 
@@ -139,4 +147,4 @@ def as_figure(form: str) -> "Callable[[list[Explanation], dict[str, Any]], bytes
 
 
 DRAWN = {**{f".{form}": as_figure(form) for form in ("png", "svg", "pdf")}, ".html": as_html}
-DATA = {".npy": as_npy, ".npz": as_npz, ".json": as_json}
+DATA = {".npy": as_npy, ".npz": as_npz, ".json": as_json, ".txt": as_txt}

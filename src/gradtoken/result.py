@@ -137,6 +137,11 @@ class Explanation:
         """Show the figure in the notebook, or else in the system's picture viewer."""
         Explanations((self,)).show(**style)
 
+    def __rich__(self) -> Any:
+        from gradtoken.draw.terminal import terminal
+
+        return terminal([self])
+
     def _repr_png_(self) -> bytes:
         return files.rendered([self], ".png", {})
 
@@ -184,6 +189,11 @@ class Explanations(Sequence[Explanation]):
     def show(self, **style: Any) -> None:
         """Show the figure in the notebook, or else in the system's picture viewer."""
         show(files.rendered(list(self.items), ".png", style))
+
+    def __rich__(self) -> Any:
+        from gradtoken.draw.terminal import terminal
+
+        return terminal(self.items)
 
     def _repr_png_(self) -> bytes:
         return files.rendered(list(self.items), ".png", {})

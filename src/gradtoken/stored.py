@@ -14,6 +14,7 @@ import numpy as np
 
 from gradtoken.errors import GradTokenError
 from gradtoken.files import FIELDS, SCHEMA
+from gradtoken.words import Piece, Words
 
 LARGEST = 2**28  # bytes of a file, or of what one unpacks to
 Parts = tuple[dict[str, Any], list[Any]]  # the document, and the maps of its explanations
@@ -111,7 +112,25 @@ def parts_of(item: Any, relevance: Any) -> dict[str, Any]:
     parts["probability"] = None if parts["probability"] is None else real(parts["probability"], "probability")
     parts["box"] = None if parts["box"] is None else tuple(real(edge, "box") for edge in parts["box"])
     parts["predicted"] = tuple((expect(n, str, "predicted"), real(p, "predicted")) for n, p in parts["predicted"])
-    return parts | {"relevance": np.asarray(relevance), "picture": None}
+    words = None if item.get("words") is None else words_of(expect(item["words"], dict, "words"))
+    return parts | {"relevance": np.asarray(relevance), "picture": None, "words": words}
+
+
+def words_of(item: dict[str, Any]) -> Words:
+    """What the values of a text belong to."""
+
+    def span(value: Any) -> tuple[int, int]:
+        a, b = value
+        return expect(a, int, "span"), expect(b, int, "span")
+
+    return Words(
+        text=expect(item["text"], str, "text"),
+        spans=tuple(None if value is None else span(value) for value in item["spans"]),
+        names=tuple(expect(name, str, "name") for name in item["names"]),
+        merge=expect(item["merge"], str, "merge"),
+        read=span(item["read"]),
+        pieces=tuple(Piece(expect(w, int, "word"), *span((a, b)), real(v, "piece")) for w, a, b, v in item["pieces"]),
+    )
 
 
 def real(value: Any, name: str) -> float:

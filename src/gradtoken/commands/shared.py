@@ -79,3 +79,15 @@ def say(text: str, style: str = "") -> None:
 def complain(text: str, style: str = "yellow") -> None:
     """One line on stderr."""
     err.print(printable(text), style=style, markup=False, highlight=False)
+
+
+def between_commas(names: str) -> list[str]:
+    """Names that a user gave as one text."""
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def only(names: list[str]) -> str | None:
+    """The one name, if any."""
+    if len(names) > 1:
+        raise BadTarget("--schemes, --heads and --depths each fill the columns; give one of them")
+    return names[0] if names else None

@@ -38,6 +38,8 @@ def figure(explanations: "Sequence[Explanation]", **options: Any) -> "Figure":
     style = Style.of(**options)
     if not explanations:
         raise BadRelevance("there is no explanation to draw; give at least one")
+    if any(one.words is not None for one in explanations):
+        return figure_of_texts(explanations, style)
     rows = arranged(explanations)
     width = max(row.breadth for row in rows) + 2 * MARGIN
     foot = fit(footer(explanations, style), width - 2 * MARGIN, SMALL, lines=4)
@@ -54,6 +56,16 @@ def figure(explanations: "Sequence[Explanation]", **options: Any) -> "Figure":
         for i, line in enumerate(reversed(foot)):
             Place(sheet, MARGIN, MARGIN, width, height).write(line, i * LINE, fontsize=SMALL, color=GREY)
     return sheet
+
+
+def figure_of_texts(explanations: "Sequence[Explanation]", style: Style) -> "Figure":
+    """Texts one under the other."""
+    from gradtoken.draw.text_figure import WIDE, drawable, text_figure
+
+    if any(one.words is None for one in explanations):
+        raise BadRelevance("a figure shows pictures or texts, and both were given; draw them apart")
+    with settings():
+        return text_figure(explanations, fit(drawable(footer(explanations, style)), WIDE, SMALL, lines=4), style)
 
 
 def draw_panel(place: Place, panel: Panel, scale: Scale, style: Style) -> None:

@@ -60,6 +60,11 @@ def panel(one: "Explanation", among: "Sequence[Explanation]", style: Style, live
     """One map with its caption and its colour bar; live: with the picture beneath and the values."""
     name = f"<b>{text(one.name)}</b><br>{text(score(one))}<br>{text(method(one))}"
     name += "" if one.class_aware else f"<br>{AGNOSTIC}"
+    if one.words is not None:
+        from gradtoken.draw.text_html import words
+
+        inner = words(one, among, style)
+        return f'<figure class="words" style="margin:0;max-width:60rem"><figcaption>{name}</figcaption>{inner}</figure>'
     if one.relevance.ndim == 1:
         return f'<figure style="margin:0;max-width:30rem"><figcaption>{name}</figcaption>{as_image(one)}</figure>'
     scale = scale_of(one, among, style)

@@ -31,6 +31,11 @@ class Model:
     note: str = ""
 
     @property
+    def reads_texts(self) -> bool:
+        """Whether it takes texts, and no pictures."""
+        return isinstance(self.preprocess, Encode)
+
+    @property
     def for_pictures(self) -> Preprocess:
         """How pictures are prepared. Raises BadModel for a model of texts."""
         if isinstance(self.preprocess, Encode):
