@@ -203,8 +203,9 @@ class Run:
         torch.save(state | {"optimiser": self.optimiser.state_dict()}, self.out / "checkpoint.tmp")
         os.replace(self.out / "checkpoint.tmp", self.out / CHECKPOINT)
 
-    def run(self) -> dict[str, Any]:
-        while self.done.epoch < self.recipe.epochs:
+    def run(self, stop: int | None = None) -> dict[str, Any]:
+        """Train and measure. stop: after so many of the epochs."""
+        while self.done.epoch < min(self.recipe.epochs, stop or self.recipe.epochs):
             self.train_epoch()
             self.validate()
             self.write()
@@ -296,6 +297,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--kind", choices=PARTS)
     parser.add_argument("--base", default="minilm")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--stop", type=int, help="after so many of the epochs that the rates are planned for")
     parser.add_argument("--save", type=int, default=100, help="steps between checkpoints")
     for name, default in asdict(Recipe()).items():
         parser.add_argument(f"--{name}", type=type(default), default=default)
@@ -303,7 +305,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     recipe = Recipe(**{name: getattr(args, name) for name in asdict(Recipe())})
     kind = kind_of(args.data, args.kind)
     parts = [part_of(args.data, kind, name, recipe.limit if i == 0 else 0) for i, name in enumerate(PARTS[kind])]
-    return Run(args.base, parts, recipe, args.out, args.save).run()
+    return Run(args.base, parts, recipe, args.out, args.save).run(args.stop)
 
 
 if __name__ == "__main__":

@@ -112,6 +112,13 @@ def test_a_run_that_is_done_is_only_measured_again(done, script, base, sentences
     assert trained(script, base, sentences, done[2]).run() == done[1]
 
 
+def test_a_run_can_end_before_its_last_epoch_and_go_on(done, script, base, sentences, tmp_path):
+    facts = trained(script, base, sentences, tmp_path).run(stop=1)
+    assert (facts["history"][0]["loss"], len(facts["history"])) == (done[1]["history"][0]["loss"], 1)
+    assert facts["recipe"]["epochs"] == 4
+    assert trained(script, base, sentences, tmp_path).run()["history"][-1]["loss"] == done[1]["history"][-1]["loss"]
+
+
 def test_another_seed_gives_other_weights(done, script, base, sentences, tmp_path):
     other = trained(script, base, sentences, tmp_path, seed=1, epochs=1)
     other.run()
