@@ -62,7 +62,7 @@ def test_nothing_measured(tmp_path):
 
 
 def test_the_same_command_goes_on(whole, place, monkeypatch):
-    monkeypatch.setattr("gradtoken.benchmark.running.measured", None)  # nothing is computed again
+    monkeypatch.setattr("gradtoken.benchmark.tasks.measured", None)  # nothing is computed again
     result = run("benchmark", "run", small.PROTOCOL, "--data", whole, *FEW, "--out", place)
     assert result.exit_code == 0, result.output
 
@@ -73,7 +73,7 @@ def test_ctrl_c_keeps_what_is_done(whole, tmp_path, monkeypatch):
 
     command = ["benchmark", "run", small.PROTOCOL, "--data", whole, *FEW, "--out", tmp_path / "run"]
     with monkeypatch.context() as patch:
-        patch.setattr("gradtoken.benchmark.running.measured", stop)
+        patch.setattr("gradtoken.benchmark.tasks.measured", stop)
         result = run(*command)
     assert result.exit_code == 130, result.output
     assert "The same command with --out" in result.output

@@ -8,7 +8,7 @@ import pytest
 
 from gradtoken.benchmark.folder import MANIFEST, RunFolder, differing
 from gradtoken.benchmark.plan import Variant
-from gradtoken.benchmark.rows import Row
+from gradtoken.benchmark.rows import Row, packed
 from gradtoken.benchmark.running import run
 from gradtoken.errors import BadRun
 from tests.benchmark import tiny
@@ -21,11 +21,15 @@ def plan():
     return tiny.plan_of(net=tiny.model(), unit=4)
 
 
+def keep(folder, unit, rows, variant=None):
+    folder.keep(unit, {(variant or folder.variants[0]).key: packed(rows, folder.facts(unit))})
+
+
 def test_a_folder_that_was_begun_can_be_opened(plan, tmp_path):
     begun = RunFolder.begin(tmp_path / "a" / "b", plan)
     assert RunFolder.open(tmp_path / "a" / "b") == begun == RunFolder.begin(tmp_path / "a" / "b", plan)
     assert begun.units == plan.units
-    assert begun.variants == []
+    assert begun.variants == list(plan.variants)
     assert list(begun.all_rows(plan.variants[0])) == []
 
 
@@ -37,17 +41,17 @@ def test_of_another_protocol_the_name_says_enough(plan, tmp_path):
 
 def test_rows_come_back(plan, tmp_path):
     folder = RunFolder.begin(tmp_path, plan)
-    folder.keep(plan.variants[0], plan.units[1], ROWS)
+    keep(folder, plan.units[1], ROWS)
     assert folder.rows(plan.variants[0], plan.units[1]) == ROWS
-    assert folder.missing(plan.variants, plan.units[0]) == list(plan.variants)
-    assert folder.missing(plan.variants, plan.units[1]) == []
+    assert folder.missing(plan.variants, plan.units[0]) == {plan.variants[0].key: ""}
+    assert folder.missing(plan.variants, plan.units[1]) == {}
     assert folder.variants == list(plan.variants)
 
 
 def test_no_rows_are_not_missing_rows(plan, tmp_path):
     folder = RunFolder.begin(tmp_path, plan)
-    folder.keep(plan.variants[0], plan.units[0], [])
-    assert folder.missing(plan.variants, plan.units[0]) == []
+    keep(folder, plan.units[0], [])
+    assert folder.missing(plan.variants, plan.units[0]) == {}
 
 
 def test_a_folder_that_is_no_run(tmp_path):
@@ -124,22 +128,20 @@ def test_a_folder_that_cannot_be_written(plan, tmp_path, monkeypatch):
 
 
 def test_a_disc_that_fills_up(plan, tmp_path, monkeypatch):
-    from pyarrow import parquet
-
     def full(*args, **options):
         raise OSError(28, "No space left on device")
 
     run(plan, tmp_path, limit=1)
-    monkeypatch.setattr(parquet, "write_table", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(BadRun, match=r"No space left on device; nothing before it is lost"):
         run(plan, tmp_path)
-    assert RunFolder.open(tmp_path).missing(plan.variants, plan.units[0]) == []
+    assert RunFolder.open(tmp_path).missing(plan.variants, plan.units[0]) == {}
 
 
 def test_a_folder_where_a_file_should_be(plan, tmp_path):
     folder = RunFolder.begin(tmp_path, plan)
     folder.path(plan.variants[0], plan.units[0]).mkdir(parents=True)
-    assert folder.missing(plan.variants, plan.units[0]) == list(plan.variants)
+    assert list(folder.missing(plan.variants, plan.units[0])) == [plan.variants[0].key]
     with pytest.raises(BadRun, match="cannot be written"):
         run(plan, tmp_path)
 
@@ -147,11 +149,11 @@ def test_a_folder_where_a_file_should_be(plan, tmp_path):
 def test_options_come_back(plan, tmp_path):
     folder = RunFolder.begin(tmp_path, plan)
     variant = Variant("tis", {"seed": 3, "name": "é\n", "none": None, "share": 0.5, "yes": True})
-    folder.keep(variant, plan.units[0], ROWS)
-    assert folder.variants == [variant]
-    assert folder.variants[0].key == variant.key
+    folder.describe(variant)
+    assert folder.variants == [*plan.variants, variant]
+    assert folder.variants[1].key == variant.key
     pair = Variant("tis", {"pair": (1, 2)})
-    folder.keep(pair, plan.units[0], ROWS)
+    folder.describe(pair)
     assert pair.key in {one.key for one in folder.variants}
 
 

@@ -96,7 +96,7 @@ def test_samples_of_one_name_are_refused(model):
 def test_units_cover_each_sample_once(count, model):
     units = tiny.plan_of(tiny.samples(count), net=model, unit=4).units
     assert [i for unit in units for i in unit] == list(range(count))
-    assert all(len(unit) == 4 for unit in units[:-1])
+    assert all(len(unit) == 4 for unit in list(units)[:-1])
 
 
 @pytest.mark.parametrize(

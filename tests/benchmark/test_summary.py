@@ -8,7 +8,7 @@ import pytest
 from gradtoken.benchmark.columns import column_of
 from gradtoken.benchmark.folder import RunFolder
 from gradtoken.benchmark.plan import Variant, fingerprint_of
-from gradtoken.benchmark.rows import Row, write
+from gradtoken.benchmark.rows import Row, packed
 from gradtoken.benchmark.summary import DRAWS, SEED, Resampling, summarised
 from gradtoken.errors import BadRun
 from gradtoken.protocols.protocol import Number, Protocol
@@ -142,7 +142,7 @@ def folder_of(root, units):
     folder, variant = RunFolder.open(root), Variant("a")
     for unit, rows in zip(folder.units, units, strict=True):
         if rows is not None:
-            write(folder.path(variant, unit), rows, {"fingerprint": fingerprint_of(settings)})
+            folder.keep(unit, {variant.key: packed(rows, folder.facts(unit))})
     return folder, variant
 
 
@@ -163,7 +163,8 @@ def test_rows_of_two_asks_with_refusals(tmp_path):
 def test_damaged_and_foreign_units_count_as_absent(tmp_path):
     folder, variant = folder_of(tmp_path, [[Row("a", "predicted", "x", [1.0])], None, None])
     folder.path(variant, folder.units[1]).write_bytes(b"PAR1 no")
-    write(folder.path(variant, folder.units[2]), [Row("c", "predicted", "x", [1.0])], {"fingerprint": "other"})
+    foreign = packed([Row("c", "predicted", "x", [1.0])], {"fingerprint": "other"})
+    folder.path(variant, folder.units[2]).write_bytes(foreign)
     assert (column_of(folder, variant).units, column_of(folder, variant).ids) == ((1, 3), {"a"})
 
 

@@ -3,7 +3,7 @@
 import os
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,13 @@ import numpy as np
 
 from gradtoken.benchmark.folder import RunFolder
 from gradtoken.benchmark.plan import Variant
-from gradtoken.benchmark.rows import read_table
+from gradtoken.benchmark.rows import CRASHED
 from gradtoken.errors import BadRun
 from gradtoken.models.model import need
 from gradtoken.protocols.protocol import Array
 
 LEFT_OUT = "left out"  # how the reason begins where a protocol does not use a sample that could be used
+GROUP = 2**16  # rows that are merged at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,10 +50,8 @@ class Column:
 
     @property
     def failed(self) -> int:
-        """Samples without values that the protocol did not mean to leave out; none for a method that refuses all."""
-        if not self.measured:
-            return 0
-        return sum(number for reason, number in self.counted.items() if not reason.startswith(LEFT_OUT))
+        """Samples without values that the protocol did not mean to leave out; see `unexplained`."""
+        return unexplained(self.reasons.values(), bool(self.measured))
 
     @property
     def ids(self) -> set[str]:
@@ -60,15 +59,16 @@ class Column:
         return {id for one in self.measured for id in one.ids} | set(self.reasons)
 
 
+def unexplained(reasons: Iterable[str], measured: bool) -> int:
+    """How many reasons are failures: a method without any values refuses the model, but does not crash on purpose."""
+    return sum(not r.startswith(LEFT_OUT) if measured else r.startswith(CRASHED) for r in reasons)
+
+
 def tables(folder: RunFolder, variant: Variant) -> Iterator[Any]:
     """The files of one method, one after the other, that are whole and of this run."""
-    mark = folder.manifest["fingerprint"].encode()
     for unit in folder.units:
-        try:
-            table = read_table(folder.path(variant, unit))
-        except (OSError, ValueError):  # absent or damaged: a run that goes on makes it again
-            continue
-        if (table.schema.metadata or {}).get(b"fingerprint") == mark:
+        table = folder.table(variant, unit)
+        if table is not None:
             yield table
 
 
@@ -137,17 +137,15 @@ def block(lists: Any, name: str) -> Array:
 
 
 def merge(folder: RunFolder, path: Path) -> tuple[int, int]:
-    """Write all rows as one Parquet file with a column `method`, unit by unit. Rows written, and units missing."""
+    """Write all rows as one Parquet file with a column `method`, a group of rows at a time. Rows, and units missing."""
     parquet = need("pyarrow.parquet", "benchmark")
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    rows, found, writer = 0, 0, None
+    found, rows, writer = Counter[str](), 0, None
     try:
-        for variant in folder.variants:
-            for table in tables(folder, variant):
-                table = titled(table, variant.title)
-                writer = writer or parquet.ParquetWriter(partial, table.schema, compression="zstd")
-                writer.write_table(table)
-                rows, found = rows + table.num_rows, found + 1
+        for table in in_groups(folder, found):
+            writer = writer or parquet.ParquetWriter(partial, table.schema, compression="zstd")
+            writer.write_table(table)
+            rows += table.num_rows
         if writer is None:
             raise BadRun(f"{folder.root} holds no results yet; go on with the run")
         writer.close()
@@ -158,7 +156,23 @@ def merge(folder: RunFolder, path: Path) -> tuple[int, int]:
         if writer is not None:
             writer.close()
         partial.unlink(missing_ok=True)
-    return rows, len(folder.variants) * len(folder.units) - found
+    return rows, len(folder.variants) * len(folder.units) - found.total()
+
+
+def in_groups(folder: RunFolder, found: Counter[str]) -> Iterator[Any]:
+    """All rows, as tables of about GROUP rows of one method. found: counts the files."""
+    pa = need("pyarrow", "benchmark")
+    for variant in folder.variants:
+        group, size = list[Any](), 0
+        for table in tables(folder, variant):
+            found[variant.key] += 1
+            group.append(titled(table, variant.title))
+            size += table.num_rows
+            if size >= GROUP:
+                yield pa.concat_tables(group).unify_dictionaries().combine_chunks()
+                group, size = [], 0
+        if group:
+            yield pa.concat_tables(group).unify_dictionaries().combine_chunks()
 
 
 def titled(table: Any, title: str) -> Any:

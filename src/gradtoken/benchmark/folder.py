@@ -1,41 +1,41 @@
 """A run's folder: a manifest, and one file for each unit and method, which is whole or absent."""
 
 import json
-import os
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from gradtoken.benchmark.plan import Plan, Variant, fingerprint_of
-from gradtoken.benchmark.rows import Row, read, write
-from gradtoken.errors import BadRun, GradTokenError
+from gradtoken.benchmark.plan import Plan, Units, Variant, fingerprint_of
+from gradtoken.benchmark.rows import Row, facts_of, read_table
+from gradtoken.benchmark.store import Address, Store, below
+from gradtoken.errors import BadRun
 
-MANIFEST, DESCRIPTION = "manifest.json", "variant.json"
+MANIFEST, DESCRIPTION, ROWS, BEING_KEPT = "manifest.json", "variant.json", "rows", "being-kept"
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """root/manifest.json, root/rows/METHOD-KEY/variant.json and root/rows/METHOD-KEY/FIRST.parquet."""
+    """root/manifest.json, root/rows/METHOD-KEY/variant.json and root/rows/METHOD-KEY/FIRST.parquet.
 
-    root: Path
+    root/being-kept/FIRST.json names the methods of a unit while their files are put in place, one after the other.
+    """
+
+    root: Address
     manifest: dict[str, Any]
 
     @classmethod
-    def begin(cls, root: Path, plan: Plan) -> "RunFolder":
+    def begin(cls, root: Address, plan: Plan) -> "RunFolder":
         """A new run, or the same one again. Raises BadRun for a folder that holds another."""
-        manifest = plan.manifest()
+        manifest, store = plan.manifest(), Store(root)
         try:
-            (root / "rows").mkdir(parents=True, exist_ok=True)
-            if not (root / MANIFEST).exists():
-                replace_text(root / MANIFEST, json.dumps(manifest, indent=1))
+            if MANIFEST not in store.names(""):
+                store.write(MANIFEST, json.dumps(manifest, indent=1).encode())
             known = cls.open(root)
             known.check_same(manifest)
             for variant in plan.variants:
-                describe(known.path(variant, plan.units[0]).parent, variant)
+                known.describe(variant)
         except OSError as error:
-            raise BadRun(f"the run folder {root} cannot be written: {error.strerror}") from error
+            raise BadRun(f"the run folder {root} cannot be written: {error.strerror or error}") from error
         return known
 
     def check_same(self, manifest: dict[str, Any]) -> None:
@@ -47,101 +47,152 @@ class RunFolder:
             raise BadRun(f"{self.root} holds another run, with other {', '.join(changed)}; name another folder")
 
     @classmethod
-    def open(cls, root: Path) -> "RunFolder":
+    def open(cls, root: Address) -> "RunFolder":
         """A run that was begun."""
         try:
-            manifest = json.loads((root / MANIFEST).read_text())
+            manifest = json.loads(Store(root).read(MANIFEST))
             if manifest["fingerprint"] != fingerprint_of(manifest["settings"]):
                 raise ValueError("its fingerprint is not that of its settings")
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise BadRun(f"{root} is not a run: it has no {MANIFEST}") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BadRun(f"{root / MANIFEST} is damaged: {error}; start the run again in another folder") from error
+            place = below(root, MANIFEST)
+            raise BadRun(f"{place} is damaged: {error}; start the run again in another folder") from error
         return cls(root, manifest)
 
-    def path(self, variant: Variant, unit: range) -> Path:
-        """The file of one unit and method."""
-        return self.root / "rows" / variant.key / f"{unit.start:09d}.parquet"
+    @property
+    def store(self) -> Store:
+        """Its files."""
+        return Store(self.root)
 
-    def keep(self, variant: Variant, unit: range, rows: Sequence[Row]) -> None:
-        """Write what one unit and method gave."""
-        path = self.path(variant, unit)
+    def name(self, variant: Variant, unit: range) -> str:
+        """Of the file of one unit and method, below the root."""
+        return f"{ROWS}/{variant.key}/{unit.start:09d}.parquet"
+
+    def path(self, variant: Variant, unit: range) -> Address:
+        """Where that file is."""
+        return below(self.root, self.name(variant, unit))
+
+    def facts(self, unit: range) -> dict[str, str]:
+        """What the file of a unit says of itself."""
+        return {"fingerprint": self.manifest["fingerprint"], "unit": f"{unit.start}-{unit.stop}"}
+
+    def keep(self, unit: range, files: Mapping[str, bytes]) -> None:
+        """Put what one unit gave in place, by the keys of the methods."""
+        for key, content in files.items():
+            self.put(f"{ROWS}/{key}/{unit.start:09d}.parquet", content)
+
+    def put(self, name: str, content: bytes) -> None:
+        """Write a file. Raises BadRun."""
         try:
-            path.parent.mkdir(exist_ok=True)
-            describe(path.parent, variant)
-            write(path, rows, {"fingerprint": self.manifest["fingerprint"], "unit": f"{unit.start}-{unit.stop}"})
+            self.store.write(name, content)
         except OSError as error:
-            raise BadRun(f"{path} cannot be written: {error.strerror or error}; nothing before it is lost") from error
+            place, reason = below(self.root, name), error.strerror or error
+            raise BadRun(f"{place} cannot be written: {reason}; nothing before it is lost") from error
 
-    def missing(self, variants: Sequence[Variant], unit: range) -> list[Variant]:
-        """Methods whose file of this unit is absent or damaged."""
-        return [variant for variant in variants if self.rows(variant, unit) is None]
-
-    def rows(self, variant: Variant, unit: range) -> list[Row] | None:
-        """What one unit and method gave, or None. A damaged file counts as none."""
-        path = self.path(variant, unit)
-        if not path.exists():
-            return None
-        try:
-            rows, facts = read(path)
-        except GradTokenError:
-            raise
-        except (OSError, ValueError):
-            return None
-        return rows if facts.get("fingerprint") == self.manifest["fingerprint"] else None
+    def mark(self, unit: range) -> str:
+        """The file that is there while files of several protocols are put in place."""
+        return f"{BEING_KEPT}/{unit.start:09d}.json"
 
     @property
-    def units(self) -> list[range]:
+    def marks(self) -> set[str]:
+        """Those that are there."""
+        return {f"{BEING_KEPT}/{name}" for name in self.store.names(BEING_KEPT)}
+
+    def begin_keeping(self, unit: range, keys: Iterable[str]) -> None:
+        """Say which files of a unit are now put in place."""
+        self.put(self.mark(unit), json.dumps(list(keys)).encode())
+
+    def interrupted(self, unit: range) -> list[str]:
+        """Keys of the methods whose files of this unit were being put in place when a run stopped."""
+        try:
+            return [str(key) for key in json.loads(self.store.read(self.mark(unit)))]
+        except (OSError, ValueError):
+            return []
+
+    def missing(self, variants: Iterable[Variant], unit: range) -> dict[str, str]:
+        """Keys of the methods whose file of this unit is absent, or damaged; then what is wrong with it."""
+        found = {}
+        for variant in variants:
+            try:
+                self.load(variant, unit, [])
+            except FileNotFoundError:
+                found[variant.key] = ""
+            except (OSError, ValueError) as error:
+                found[variant.key] = str(error)
+        return found
+
+    def load(self, variant: Variant, unit: range, columns: list[str] | None = None) -> Any:
+        """The table of one unit and method. Raises OSError where it is absent, ValueError where it is damaged."""
+        table = read_table(self.store.read(self.name(variant, unit)), columns)
+        if facts_of(table.schema).get("fingerprint") != self.manifest["fingerprint"]:
+            raise ValueError("it is of another run")
+        return table
+
+    def table(self, variant: Variant, unit: range, columns: list[str] | None = None) -> Any:
+        """The same, or None: what is absent or damaged is made again by a run that goes on."""
+        try:
+            return self.load(variant, unit, columns)
+        except (OSError, ValueError):
+            return None
+
+    def rows(self, variant: Variant, unit: range) -> list[Row] | None:
+        """What one unit and method gave, or None."""
+        table = self.table(variant, unit)
+        return None if table is None else [Row(**row) for row in table.to_pylist()]
+
+    @property
+    def units(self) -> Units:
         """All units of the run."""
         settings = self.manifest["settings"]
-        count, size = settings["data"]["samples"], settings["unit"]
-        return [range(i, min(i + size, count)) for i in range(0, count, size)]
+        return Units(settings["data"]["samples"], settings["unit"])
 
     @property
     def variants(self) -> list[Variant]:
-        """The methods that were begun, by title."""
-        found = []
-        for path in sorted((self.root / "rows").glob(f"*/{DESCRIPTION}")):
-            found.append(described(path))
+        """The methods that were asked for, by title."""
+        store, found = self.store, []
+        for folder in store.names(ROWS):
+            if DESCRIPTION in store.names(f"{ROWS}/{folder}"):
+                found.append(described(store, f"{ROWS}/{folder}/{DESCRIPTION}"))
         return sorted(found, key=lambda variant: variant.title)
 
     @property
     def done(self) -> dict[str, tuple[int, int]]:
         """Units of each method that are there, of how many; a file is not opened, and may be damaged."""
         units = self.units
-        return {v.title: (sum(self.path(v, unit).exists() for unit in units), len(units)) for v in self.variants}
+        return {v.title: (sum(self.name(v, unit) in names for unit in units), len(units)) for v, names in self.listed()}
+
+    def listed(self) -> Iterator[tuple[Variant, set[str]]]:
+        """Each method with the names of its files, whatever they hold."""
+        for variant in self.variants:
+            folder = f"{ROWS}/{variant.key}"
+            yield variant, {f"{folder}/{name}" for name in self.store.names(folder)}
 
     def all_rows(self, variant: Variant) -> Iterator[Row]:
         """The rows of a method, unit by unit."""
         for unit in self.units:
             yield from self.rows(variant, unit) or ()
 
+    def describe(self, variant: Variant) -> None:
+        """Write down which method the rows of a folder are of, unless it says so."""
+        name = f"{ROWS}/{variant.key}/{DESCRIPTION}"
+        text = json.dumps({"method": variant.method, "options": dict(sorted(variant.options.items()))}).encode()
+        try:
+            known = self.store.read(name)
+        except FileNotFoundError:
+            known = b""
+        if known != text:
+            self.store.write(name, text)
 
-def describe(folder: Path, variant: Variant) -> None:
-    """Write which method the rows of a folder are of, if there is a folder that does not say so."""
-    path = folder / DESCRIPTION
-    text = json.dumps({"method": variant.method, "options": dict(sorted(variant.options.items()))})
-    if folder.is_dir() and not (path.exists() and path.read_bytes() == text.encode()):
-        replace_text(path, text)
 
-
-def described(path: Path) -> Variant:
-    """The method that `describe` wrote down."""
+def described(store: Store, name: str) -> Variant:
+    """The method that was written down."""
     try:
-        facts = json.loads(path.read_text())
+        facts = json.loads(store.read(name))
         return Variant(str(facts["method"]), dict(facts["options"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadRun(f"{path} is damaged: {error}; run the same methods again, which keeps their rows") from error
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a file that is whole or absent."""
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        partial.write_text(text)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+        place = below(store.root, name)
+        raise BadRun(f"{place} is damaged: {error}; run the same methods again, which keeps their rows") from error
 
 
 def differing(one: Any, other: Any, name: str = "") -> list[str]:

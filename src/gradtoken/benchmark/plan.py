@@ -4,10 +4,11 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 from gradtoken.data.sample import DataSet
@@ -40,6 +41,24 @@ class Variant:
         return f"{self.method}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
+@dataclass(frozen=True)
+class Units:
+    """Ranges of sample numbers, made when they are asked for; they depend on nothing but the number of samples."""
+
+    samples: int
+    size: int
+
+    def __len__(self) -> int:
+        return -(-self.samples // self.size)
+
+    def __getitem__(self, number: int) -> range:
+        start = range(0, self.samples, self.size)[number]
+        return range(start, min(start + self.size, self.samples))
+
+    def __iter__(self) -> Iterator[range]:
+        return (self[number] for number in range(len(self)))
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """batch: samples in one probe. chunk: pictures in one plain forward pass. unit: samples in one file."""
@@ -63,7 +82,7 @@ class Plan:
 
     def check_unique(self) -> None:
         """Rows are told apart by the names of samples and the keys of methods."""
-        name, count = Counter(self.data.ids).most_common(1)[0]
+        name, count = repeated(self.data.ids)
         if count > 1:
             raise BadData(f"{self.data.name}: {count} samples are called {name!r}; rows are told apart by these names")
         keys = Counter(variant.key for variant in self.variants)
@@ -72,9 +91,9 @@ class Plan:
                 raise BadTarget(f"{variant.title} is there twice; name each method with the same options once")
 
     @property
-    def units(self) -> list[range]:
-        """Ranges of sample numbers; they depend on nothing but the number of samples."""
-        return [range(i, min(i + self.unit, len(self.data))) for i in range(0, len(self.data), self.unit)]
+    def units(self) -> Units:
+        """What is computed at once, and has a file for each method."""
+        return Units(len(self.data), self.unit)
 
     def manifest(self) -> dict[str, Any]:
         """All that changes a number but the methods, and what it was made with."""
@@ -150,9 +169,23 @@ def about_model(model: Model) -> dict[str, Any]:
     }
 
 
-def digest_of_ids(ids: Sequence[str]) -> str:
-    """Of the samples' names in their order, whatever characters they have."""
-    return hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest()[:16]
+def digest_of_ids(ids: Iterable[str]) -> str:
+    """Of the samples' names in their order, whatever characters they have: as of their list in JSON."""
+    found = hashlib.sha256(b"[")
+    for number, name in enumerate(ids):
+        found.update((", " if number else "").encode() + json.dumps(name).encode())
+    found.update(b"]")
+    return found.hexdigest()[:16]
+
+
+def repeated(ids: Sequence[str]) -> tuple[str, int]:
+    """The most frequent name, and how often it is there. Eight bytes a name are kept unless hashes collide."""
+    hashes = np.fromiter((hash(name) for name in ids), np.int64, len(ids))
+    values, counts = np.unique(hashes, return_counts=True)
+    if counts.max() == 1:
+        return ids[0], 1
+    suspects = set(values[counts > 1].tolist())
+    return Counter(name for name in ids if hash(name) in suspects).most_common(1)[0]
 
 
 def digest_of_weights(model: Model) -> str:

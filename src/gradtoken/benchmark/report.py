@@ -5,11 +5,11 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
 from gradtoken.benchmark.columns import Column, column_of
 from gradtoken.benchmark.folder import RunFolder
+from gradtoken.benchmark.store import Address
 from gradtoken.benchmark.summary import BASELINE, Line, summarised
 from gradtoken.errors import BadRun
 from gradtoken.protocols import PROTOCOLS
@@ -36,7 +36,7 @@ class Report:
     lines: tuple[Line, ...]
 
     @classmethod
-    def of(cls, root: Path) -> "Report":
+    def of(cls, root: Address) -> "Report":
         """Read a run and draw its intervals. Raises BadRun where it holds nothing."""
         folder = RunFolder.open(root)
         protocol = protocol_of(folder)

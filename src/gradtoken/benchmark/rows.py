@@ -1,12 +1,13 @@
-"""What is measured, as rows: one for each sample, method, ask and metric; and files that are whole or absent."""
+"""What is measured, as rows: one for each sample, method, ask and metric; and their files, which tell damage."""
 
-import os
-import uuid
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from gradtoken.benchmark.seal import opened, sealed
 from gradtoken.models.model import need
+
+CRASHED = "crashed"  # how the reason begins where an error was not foreseen
+SEALED = "sealed"  # a fact of every file with a digest: without it, a damaged mark would look like none
 
 
 class Row(NamedTuple):
@@ -19,19 +20,14 @@ class Row(NamedTuple):
     reason: str = ""
 
 
-def write(path: Path, rows: Sequence[Row], facts: dict[str, str]) -> None:
-    """One file, moved into place when it is whole. facts: kept in its header."""
+def packed(rows: Sequence[Row], facts: dict[str, str]) -> bytes:
+    """The content of one file. facts: kept in its header."""
     pa, parquet = need("pyarrow", "benchmark"), need("pyarrow.parquet", "benchmark")
-    schema = schema_of(pa).with_metadata(facts)
+    schema = schema_of(pa).with_metadata({**facts, SEALED: "sha256"})
     columns = {name: [writable(getattr(row, name)) for row in rows] for name in Row._fields}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        table = pa.table(columns, schema=schema)
-        parquet.write_table(table, partial, compression="zstd", write_page_checksum=True)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    sink = pa.BufferOutputStream()
+    parquet.write_table(pa.table(columns, schema=schema), sink, compression="zstd", write_page_checksum=True)
+    return sealed(sink.getvalue().to_pybytes())
 
 
 def writable(value: Any) -> Any:
@@ -39,25 +35,36 @@ def writable(value: Any) -> Any:
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
-def read(path: Path) -> tuple[list[Row], dict[str, str]]:
-    """The rows and facts of a file. Raises ValueError or OSError for one that is damaged."""
-    table = read_table(path)
-    facts = {name.decode(): value.decode() for name, value in (table.schema.metadata or {}).items()}
-    return [Row(**row) for row in table.to_pylist()], facts
+def read(content: bytes) -> tuple[list[Row], dict[str, str]]:
+    """The rows and facts of a file. Raises ValueError for one that is damaged."""
+    table = read_table(content)
+    return [Row(**row) for row in table.to_pylist()], facts_of(table.schema)
 
 
-def read_table(path: Path) -> Any:
-    """The rows of a file as an Arrow table, its facts in the schema. Raises ValueError or OSError for a damaged one."""
+def facts_of(schema: Any) -> dict[str, str]:
+    """What the header of a file says."""
+    return {name.decode(): value.decode() for name, value in (schema.metadata or {}).items()}
+
+
+def read_table(content: bytes, columns: list[str] | None = None) -> Any:
+    """The rows of a file as an Arrow table, its facts in the schema. Raises ValueError for a damaged one.
+
+    columns: only these; with none of them a file that has a digest is checked without reading its rows.
+    """
     pa, parquet = need("pyarrow", "benchmark"), need("pyarrow.parquet", "benchmark")
+    plain, has_digest = opened(content)
     try:
-        with parquet.ParquetFile(path, page_checksum_verification=True) as file:
-            table = file.read()
-    except pa.ArrowException as error:  # some kinds are neither
-        raise ValueError(f"{path} is damaged: {error}") from error
-    if not table.schema.equals(schema_of(pa)):
-        raise ValueError(f"{path}: expected the columns {', '.join(Row._fields)}, got {', '.join(table.column_names)}")
+        with parquet.ParquetFile(pa.BufferReader(plain), page_checksum_verification=True) as file:
+            schema = file.schema_arrow
+            if not schema.equals(schema_of(pa)):
+                raise ValueError(f"expected the columns {', '.join(Row._fields)}, got {', '.join(schema.names)}")
+            if (SEALED in facts_of(schema)) != has_digest:
+                raise ValueError("its digest is damaged")
+            table = file.read(columns if has_digest else None)
+    except (pa.ArrowException, OSError) as error:  # some kinds are no ValueError
+        raise ValueError(str(error)) from error
     table.validate(full=True)
-    return table
+    return table if columns is None else table.select(columns)
 
 
 def schema_of(pa: Any) -> Any:

@@ -1,4 +1,7 @@
-"""One unit of a run: its samples through the model once, and all its methods on the same recording."""
+"""One unit of a run: its samples through the model once, and all its methods on the same recording.
+
+Where memory is short, samples or pictures go through in halves, which changes numbers by rounding alone.
+"""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +16,8 @@ from torch import Tensor
 from gradtoken import manual
 from gradtoken.attribution import check_maps, to_maps
 from gradtoken.benchmark.plan import Plan, Variant
-from gradtoken.benchmark.rows import Row
+from gradtoken.benchmark.rows import CRASHED, Row
+from gradtoken.benchmark.short import in_parts, is_short, make_room, note
 from gradtoken.errors import BadSample, GradTokenError, NoGrid
 from gradtoken.inputs import Inputs, apply, mapped, tensors
 from gradtoken.methods import METHODS
@@ -24,6 +28,17 @@ from gradtoken.state import untouched
 from gradtoken.targets import logits_of
 
 Maps = dict[tuple[Any, ...], Tensor]  # of a unit: (h, w) by method, sample, what the model sees of it, and class
+FAILURES = (  # of a method or a file: they cost one sample, not the run
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    GradTokenError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+LOST_DEVICE = getattr(torch, "AcceleratorError", MemoryError)  # after which nothing more can be computed here
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,13 +54,12 @@ def predictor(plan: Plan) -> Callable[[Inputs], Tensor]:
     """Logits of n inputs, without a graph."""
 
     def predict(inputs: Inputs) -> Tensor:
-        def part(i: int) -> Inputs:
-            return mapped(lambda x: x[i : i + plan.chunk], inputs)
+        def part(start: int, stop: int) -> Tensor:
+            return logits_of(apply(plan.model.net, mapped(lambda x: x[start:stop], inputs)))
 
         found = tensors(inputs)
         with untouched(plan.model.net, found), torch.inference_mode():
-            starts = range(0, len(found[0]), plan.chunk)
-            return torch.cat([logits_of(apply(plan.model.net, part(i))) for i in starts])
+            return torch.cat(list(in_parts(part, len(found[0]), plan.chunk)))
 
     return predict
 
@@ -54,10 +68,38 @@ def measured(plan: Plan, unit: range, variants: Sequence[Variant], maps: Maps | 
     """The rows of each variant, by its key. maps: what other plans found on this unit; it is added to."""
     ready, problems = prepared(plan, unit)
     rows: dict[str, list[Row]] = {variant.key: list(problems) for variant in variants}
-    for batch in batches(plan, ready):
-        for variant in variants:
-            rows[variant.key] += rows_of(plan, batch, variant, maps)
+    for group in groups(plan, ready):
+        for key, found in of_group(plan, group, variants, maps):
+            rows[key] += found
     return rows
+
+
+def of_group(
+    plan: Plan, ready: Sequence[Ready], variants: Sequence[Variant], maps: Maps | None
+) -> Iterator[tuple[str, list[Row]]]:
+    """The rows that a batch gives for each variant; from the first on for which memory is short, of its halves."""
+    batch, done, reason = batch_of(plan, ready), 0, ""
+    for variant in variants:
+        try:
+            yield variant.key, rows_of(plan, batch, variant, maps)
+        except (MemoryError, RuntimeError) as error:
+            if not is_short(error):
+                raise
+            reason = f"{CRASHED}: {error}".split("\n")[0]
+            break
+        done += 1
+    if not reason:
+        return
+    del batch
+    make_room()
+    note({"event": "halved", "method": variants[done].title, "samples": len(ready), "reason": reason})
+    if len(ready) == 1:
+        yield variants[done].key, [Row(ready[0].view.id, "", "", [], reason)]
+        yield from of_group(plan, ready, variants[done + 1 :], maps)
+    else:
+        middle = -(-len(ready) // 2)
+        for half in (ready[:middle], ready[middle:]):
+            yield from of_group(plan, half, variants[done:], maps)
 
 
 def prepared(plan: Plan, unit: range) -> tuple[list[Ready], list[Row]]:
@@ -67,7 +109,7 @@ def prepared(plan: Plan, unit: range) -> tuple[list[Ready], list[Row]]:
     for number in unit:
         try:
             views.append(plan.protocol.view(plan.data[number], plan.model))
-        except GradTokenError as error:
+        except (*FAILURES, OSError) as error:
             problems.append(refused(plan.data.ids[number], error))
     found: list[Ready] = []
     for view, logits in zip(views, answers(plan, views), strict=True):
@@ -100,13 +142,13 @@ def stacked(plan: Plan, views: Sequence[View]) -> Inputs:
     return torch.stack([view.pixels for view in views]).to(weight.device, weight.dtype)
 
 
-def batches(plan: Plan, ready: Sequence[Ready]) -> Iterator[Batch]:
+def groups(plan: Plan, ready: Sequence[Ready]) -> Iterator[list[Ready]]:
     """Samples with equally many targets, `plan.batch` at a time."""
     ordered = sorted(ready, key=lambda one: len(one.targets))
     for _, same in groupby(ordered, key=lambda one: len(one.targets)):
         group = list(same)
         for start in range(0, len(group), plan.batch):
-            yield batch_of(plan, group[start : start + plan.batch])
+            yield group[start : start + plan.batch]
 
 
 def batch_of(plan: Plan, ready: Sequence[Ready]) -> Batch:
@@ -140,7 +182,9 @@ def rows_of(plan: Plan, batch: Batch, variant: Variant, maps: Maps | None = None
         asks = plan.protocol.asks_of(METHODS[variant.method].class_aware)
         known = replace(batch, again=lambda net, pixels: explain(Probe(net, pixels, targets)))
         measures = plan.protocol.measure(known, shared(plan, batch, variant, explain, maps), asks)
-    except GradTokenError as error:
+    except FAILURES as error:
+        if is_short(error) or isinstance(error, LOST_DEVICE):
+            raise
         if one_by_one and not (isinstance(error, NoGrid) and batch.probe.picture is None):  # which no text has
             return rows_one_by_one(plan, batch, variant, maps)
         return [refused(view.id, error) for view in batch.views]
@@ -198,7 +242,8 @@ def taken_apart(batch: Batch) -> list[Ready]:
     return [Ready(*one) for one in zip(batch.views, batch.logits, batch.targets, strict=True)]
 
 
-def refused(sample: str, error: GradTokenError) -> Row:
+def refused(sample: str, error: Exception) -> Row:
     """The row of a sample without values."""
     kind = "" if isinstance(error, BadSample) else f"{type(error).__name__}: "
-    return Row(sample, "", "", [], kind + str(error))
+    crashed = "" if isinstance(error, GradTokenError) else f"{CRASHED}: "
+    return Row(sample, "", "", [], crashed + kind + str(error))

@@ -9,11 +9,11 @@ from gradtoken.commands.benchmark import (
     Batch,
     Kind,
     Limit,
-    Threads,
     app,
     carried_out,
     limit_threads,
 )
+from gradtoken.commands.scale import Threads
 from gradtoken.commands.shared import (
     PARTLY,
     DataOptions,
@@ -29,9 +29,10 @@ from gradtoken.commands.telling import leave, show, write
 
 if TYPE_CHECKING:
     from gradtoken.benchmark.report import Report
+    from gradtoken.benchmark.status import Process
     from gradtoken.data.sample import DataSet
 
-Folder = Annotated[Path, typer.Argument(help="The run's folder.")]
+Folder = Annotated[str, typer.Argument(help="The run's folder, or s3://...")]
 Again = Annotated[Path | None, typer.Option("--data", help="The run's data set, to show pictures with their maps.")]
 
 
@@ -54,6 +55,7 @@ def report(  # noqa: PLR0913
     """Print a run's numbers, or write them; with its data and model again, also its worst and best pictures."""
     from gradtoken.benchmark.report import Report
     from gradtoken.benchmark.request import first
+    from gradtoken.benchmark.store import address
     from gradtoken.data.opening import open_data
     from gradtoken.files import check_place
 
@@ -61,7 +63,7 @@ def report(  # noqa: PLR0913
         forms = {suffix: path for suffix, path in ((".html", html), (".csv", csv), (".md", md)) if path}
         for path in forms.values():
             check_place(path.expanduser())
-        found = Report.of(folder)
+        found = Report.of(address(folder))
         pictures: list[Any] = []
         if data is not None and html:
             limit_threads(threads)
@@ -94,15 +96,18 @@ def again(
 
 @app.command()
 def status(folder: Folder) -> None:
-    """Say how far a run is."""
+    """Say how far a run is, what works on it, and how long that will take."""
     from rich.table import Table
     from rich.text import Text
 
+    from gradtoken.benchmark.counting import counted
     from gradtoken.benchmark.folder import RunFolder
+    from gradtoken.benchmark.status import processes
+    from gradtoken.benchmark.store import address
     from gradtoken.commands.shared import out
 
     with friendly():
-        run = RunFolder.open(folder)
+        run = RunFolder.open(address(folder))
         settings = run.manifest["settings"]
         say(f"{settings['protocol']['name']} (version {settings['protocol']['version']})", "bold")
         say(f"{settings['data']['name']}, {settings['data']['samples']} samples; {settings['model']['name']}")
@@ -112,7 +117,22 @@ def status(folder: Folder) -> None:
             table.add_row(Text(title), f"{some} of {units}")
         out.print(table)
         late = sum(some < units for some, units in counts.values())
+        for process in processes(run):
+            say(of_process(process), "" if process.ended else "bold")
+        say(f"samples x methods: {counted(run, run.variants)}")
         say(f"{late} of {len(counts)} methods are not finished" if late or not counts else "finished")
+
+
+def of_process(process: "Process") -> str:
+    """One line."""
+    asked, done = process.pairs
+    parts = [f"{done} of {asked} samples x methods"]
+    parts += [f"{process.rate:.3g}/s"] if process.rate else []
+    parts += [f"{process.left / 60:.0f} min left"] if process.left and not process.ended else []
+    parts += ["ended" if process.ended else f"heard {process.heard:.0f} s ago"]
+    share = "" if process.share == "0-of-1" else f", share {process.share}"
+    workers = "".join(f"; {name}: {count}" for name, count in process.workers.items())
+    return f"{process.name}{share}: {', '.join(parts)}{workers}"
 
 
 @app.command()
@@ -123,10 +143,11 @@ def merge(
     """Write all rows of a run as one file, with a column for the method."""
     from gradtoken.benchmark.columns import merge as merged
     from gradtoken.benchmark.folder import RunFolder
+    from gradtoken.benchmark.store import address
     from gradtoken.files import check_place
 
     with friendly():
-        run = RunFolder.open(folder)
+        run = RunFolder.open(address(folder))
         check_place(output.expanduser())
         rows, missing = merged(run, output.expanduser())
         say(f"{run.manifest['settings']['protocol']['name']}: {rows} rows -> {output}")
@@ -144,6 +165,7 @@ def demo(
     from gradtoken.batch import bars
     from gradtoken.benchmark.demo import run_demo
     from gradtoken.benchmark.report import Report
+    from gradtoken.benchmark.store import below
 
     with friendly():
         limit_threads(threads)
@@ -151,7 +173,7 @@ def demo(
             folders = run_demo(output)
         for folder in folders:
             found = Report.of(folder.root)
-            page = folder.root / "report.html"
+            page = below(folder.root, "report.html")
             write(found, {".html": page})
             show(found)
             say(f"report -> {page}\n")
@@ -180,15 +202,15 @@ def reproduce(  # noqa: PLR0913
     from gradtoken.benchmark.request import Request
 
     with friendly():
-        wanted, folders = exhibits(table or [], figure or []), list(run or [])
+        wanted, roots = exhibits(table or [], figure or []), list[Path | str](run or [])
         asked: list[Request] = []
         if data:
             options = data_options(data_option or [], data, kind)
             asked = list(requests(wanted, Request("", data, kind, limit=limit, batch=batch, options=options)))
         place = output / asked[0].protocol.replace("/", "-") if output and len(asked) == 1 else output
         made = carried_out(asked, (model, weights, device), place, threads) if asked else []
-        folders += [one.root for one, _ in made if one.root not in folders]
-        reports = [Report.of(folder) for folder in folders]
+        roots += [one.root for one, _ in made if one.root not in roots]
+        reports = [Report.of(root) for root in roots]
         for exhibit in wanted:
             say_lines(beside(exhibit, reports))
 

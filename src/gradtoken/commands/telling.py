@@ -1,36 +1,50 @@
 """What the shell says of runs: reports beside their rows, numbers on the screen, exit codes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from gradtoken.commands.shared import FAILED, PARTLY, complain, say
-from gradtoken.errors import GradTokenError
+from gradtoken.errors import BadRun, GradTokenError
 
 if TYPE_CHECKING:
     from gradtoken.benchmark.folder import RunFolder
     from gradtoken.benchmark.pictures import Shown
     from gradtoken.benchmark.plan import Plan
     from gradtoken.benchmark.report import Report
+    from gradtoken.benchmark.share import Share
 
 ON_SCREEN = 4  # numbers that a terminal has room for
 
 
-def told(made: "Sequence[tuple[RunFolder, Plan]]", pictures: bool) -> None:
-    """Write reports beside the rows, print their numbers, and leave with the code that says how it went."""
-    from gradtoken.benchmark.report import Report
+def told(made: "Sequence[tuple[RunFolder, Plan]]", pictures: bool, share: "Share") -> None:
+    """Write reports beside the rows, print their numbers, and leave with the code that says how it went.
 
+    A process that has only a share of the units says how much of that is done.
+    """
+    from gradtoken.benchmark.counting import Counts, counted
+    from gradtoken.benchmark.report import Report
+    from gradtoken.benchmark.store import below
+
+    counts = sum((counted(folder, plan.variants, share) for folder, plan in made), Counts())
     reports = []
-    for folder, plan in made:
-        report, page = Report.of(folder.root), folder.root / "report.html"
-        write(report, {suffix: folder.root / f"report{suffix}" for suffix in (".md", ".csv")})
+    for folder, plan in made if share.world == 1 else ():
+        report, page = Report.of(folder.root), below(folder.root, "report.html")
+        write(report, {suffix: below(folder.root, f"report{suffix}") for suffix in (".md", ".csv")})
         show(report)
         write(report, {".html": page}, extremes(report, plan) if pictures else ())
         say(f"report -> {page}")
         reports.append(report)
-    leave(reports)
+    part = "" if share.world == 1 else f", share {share}; `gradtoken benchmark report` when all shares are there"
+    say(f"samples x methods: {counts}{part}")
+    if counts.missing:
+        complain("the same command goes on with what is missing", "red")
+    if reports:
+        leave(reports)
+    if counts.missing or counts.failed:
+        raise typer.Exit(PARTLY)
 
 
 def extremes(report: "Report", plan: "Plan") -> "list[Shown]":
@@ -49,10 +63,9 @@ def extremes(report: "Report", plan: "Plan") -> "list[Shown]":
         return []
 
 
-def write(report: Any, forms: dict[str, Path], pictures: Any = ()) -> None:
-    """The report in the forms that are asked for, by suffix."""
+def write(report: Any, forms: "Mapping[str, Path | str]", pictures: Any = ()) -> None:
+    """The report in the forms that are asked for, by suffix; where fsspec writes them if the place is its address."""
     from gradtoken.benchmark import html, written
-    from gradtoken.files import write as put
 
     made: dict[str, Callable[[], str]] = {
         ".md": lambda: written.markdown(report),
@@ -61,6 +74,21 @@ def write(report: Any, forms: dict[str, Path], pictures: Any = ()) -> None:
     }
     for suffix, path in forms.items():
         put(path, made[suffix]().encode())
+
+
+def put(place: "Path | str", content: bytes) -> None:
+    """Write a file here or elsewhere."""
+    from gradtoken.benchmark.store import Store
+    from gradtoken.files import write as put_here
+
+    if isinstance(place, Path):
+        put_here(place, content)
+        return
+    folder, _, name = place.rpartition("/")
+    try:
+        Store(folder).write(name, content)
+    except OSError as error:
+        raise BadRun(f"{place} cannot be written: {error.strerror or error}") from error
 
 
 def show(report: Any) -> None:
