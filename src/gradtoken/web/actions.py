@@ -9,7 +9,7 @@ import torch
 from gradtoken import manual
 from gradtoken.comparing import VARIED
 from gradtoken.draw.html import text
-from gradtoken.errors import BadPicture, BadRelevance, BadTarget, GradTokenError, UnknownName
+from gradtoken.errors import BadPicture, BadTarget, GradTokenError, UnknownName
 from gradtoken.models.model import Model
 from gradtoken.result import Explanation
 from gradtoken.web import charts, exports, panels
@@ -193,11 +193,9 @@ def table(desk: Desk, visit: Visit, classes: tuple[int, ...], asked: Asked) -> A
     style = asked.style(len(classes))
     columns = found(desk.recordings, subject, classes, methods_of(asked.methods))
     maps = explained(columns)
-    if not maps:
-        raise BadRelevance("; ".join(dict.fromkeys(cell.refusal for _, cells in columns for cell in cells)))
     drawn = panels.maps(columns, style)
     visit.classes, visit.asked = classes, asked
-    return Answer(maps=drawn, code=panels.code(exports.lines(subject, maps, style)))
+    return Answer(maps=drawn, code=panels.code(exports.lines(subject, maps, style)) if maps else "")
 
 
 def explained(columns: list[Any]) -> list[Explanation]:

@@ -50,7 +50,7 @@ class Asked:
             raise UnknownName.among("colour map on this page", colours, COLOURS)
         if smooth not in INTERPOLATIONS:
             raise UnknownName.among("interpolation", smooth, INTERPOLATIONS)
-        given["methods"] = tuple(METHODS[str(name)].name for name in dict.fromkeys(methods))
+        given["methods"] = tuple(METHODS[name].name for name in dict.fromkeys(map(str, methods)))
         given |= {name: share(given[name], name) for name in ("opacity", "threshold")}
         return cls(**given | {name: bool(given[name]) for name in ("lines", "shared")})
 

@@ -107,6 +107,7 @@
     pinned = [x0 + within(column + x, map.columns) / map.columns * (x1 - x0),
               y0 + within(row + y, map.rows) / map.rows * (y1 - y0)];
     back();
+    document.getElementById("gt-said").textContent = stack.parentElement.querySelector(".gt-number").textContent;
   });
 
   // Erasing: the slider blanks the patches that are gone at its step.

@@ -2,11 +2,12 @@
 
 import inspect
 import os
+import signal
 import socket
 import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from importlib.util import find_spec
 from typing import Any
@@ -42,13 +43,16 @@ def serve(settings: Settings, ready: Callable[[str], Any] = print) -> None:
     with tempfile.TemporaryDirectory(prefix="gradtoken-") as folder, listening(settings) as taken:
         desk = Desk(settings)
         app = build(desk, folder)
-        log = {"log_level": "warning", "server_header": False}
-        server = uvicorn.Server(uvicorn.Config(app, timeout_graceful_shutdown=1, **log))
+        # pages that are open hold connections, which are cut at the end: no error
+        quiet: dict[str, Any] = {"log_level": "critical", "timeout_graceful_shutdown": 1}
+        server = uvicorn.Server(uvicorn.Config(app, server_header=False, **quiet))
         kitchen = Warming(desk, server)
         kitchen.start()
         host, port = taken.getsockname()[:2]
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # which lets the folder be removed
         ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
-        server.run(sockets=[taken])
+        with suppress(KeyboardInterrupt):
+            server.run(sockets=[taken])
     if kitchen.failure is not None:
         raise kitchen.failure
 
@@ -77,6 +81,7 @@ def listening(settings: Settings) -> socket.socket:
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         taken.bind((settings.host, settings.port))
+        taken.listen(128)
     except OSError as error:
         taken.close()
         where = f"{settings.host} port {settings.port}"
@@ -126,7 +131,7 @@ def no_stubs() -> Iterator[None]:
 
     def hidden(thing: Any) -> str:
         if isinstance(thing, type) and thing.__module__.startswith("gradio."):
-            raise OSError
+            raise OSError(f"{thing} of gradio needs no stub")
         return find(thing)
 
     inspect.getfile = hidden  # type: ignore[assignment]
@@ -184,6 +189,8 @@ class Guard:
                 message["headers"] = [*(h for h in message["headers"] if h[0].lower() not in names), *own]
             await send(message)
 
+        if self.settings.private:  # nothing is gained by packing what stays on this machine
+            scope = scope | {"headers": [h for h in scope["headers"] if h[0] != b"accept-encoding"]}
         await self.app(scope, receive, with_headers)
 
     def refusal(self, path: str, headers: dict[bytes, bytes]) -> str:
@@ -202,4 +209,4 @@ def local(host: str) -> bool:
     from gradtoken.web.settings import is_loopback
 
     name = host.rsplit(":", 1)[0] if not host.endswith("]") and ":" in host else host
-    return is_loopback(name.strip("[]"))
+    return is_loopback(name.strip("[]").lower())

@@ -95,9 +95,11 @@ def opened(content: bytes, name: str, pixels: int) -> Image.Image:
 
 def check_pixels(content: bytes, what: str, most: int) -> None:
     """Refuse a picture of too many pixels before it is decoded; one that is none is refused when it is."""
+    Image.init()
+    known = [name for name in FORMATS if name in Image.OPEN]
     with quiet():
         try:
-            width, height = Image.open(io.BytesIO(content), formats=list(FORMATS)).size
+            width, height = Image.open(io.BytesIO(content), formats=known).size
         except Image.DecompressionBombError:
             width = height = most
         except BROKEN:  # which `decode` tells apart

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 V = TypeVar("V")
 PENDING, SHORT = 8, 120.0  # most pictures that wait to be opened, and how many seconds they wait
+LONGEST = 255  # letters of a model's name; files have no longer ones
 
 
 @dataclass(eq=False)
@@ -102,6 +103,8 @@ class Shelf:
         name = name.strip() if isinstance(name, str) else ""
         if not self.settings.private and name not in self.settings.models:
             raise UnknownName.among("model on this page", name, self.settings.models)
+        if len(name) > LONGEST:
+            raise UnknownName(f"expected the name of a model of at most {LONGEST} letters, got {len(name)}")
         with self.lock:
             if name not in self.models:
                 self.models[name] = (load(name, device=self.settings.device), threading.RLock())

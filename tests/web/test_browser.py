@@ -1,0 +1,204 @@
+"""The page in a real browser: Debian's chromium, driven by playwright."""
+
+import json
+import shutil
+import time
+import zipfile
+
+import pytest
+from PIL import Image
+
+from gradtoken.models.bundled import FOLDER
+
+pytest.importorskip("gradio", reason="the extra `app` is not installed")
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+from tests.web.test_serving import start  # noqa: E402  which needs the extra
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")]
+SECONDS = 60_000  # milliseconds that anything may take on a machine that is busy
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    server, address = start(tmp_path_factory.mktemp("browser"), bytes=1_000_000)
+    yield address
+    server.terminate()
+    server.wait(timeout=20)
+    server.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, address):
+    """A page that shows its first map. What it asked for elsewhere, and its errors, are found at the end."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page, outside, wrong = context.new_page(), [], []
+    page.set_default_timeout(SECONDS)
+    known = (address, "data:", "blob:")
+    page.on("request", lambda request: None if request.url.startswith(known) else outside.append(request.url))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda said: wrong.append(said.text) if "Content Security" in said.text else None)
+    page.goto(address)
+    page.wait_for_selector(".gt-map img")
+    page.wait_for_function("document.querySelectorAll('.gt-class').length > 3")
+    yield page
+    context.close()
+    assert not outside
+    assert not wrong
+
+
+def maps(page, count):
+    """The values of the maps, once there are so many."""
+    page.wait_for_function(f"document.querySelectorAll('#gt-maps .gt-map').length === {count}")
+    return [json.loads(one.get_attribute("data-map")) for one in page.query_selector_all("#gt-maps [data-map]")]
+
+
+def changed(page, act, part=".gt-maps"):
+    """Do something, and wait until a part of the page is another one."""
+    before = page.inner_html(part)
+    act()
+    page.wait_for_function("([part, before]) => document.querySelector(part)?.innerHTML !== before", arg=[part, before])
+
+
+def upload(page, *files):
+    page.set_input_files("#gt-file", files[0])
+
+
+def test_upload_choose_compare_and_download(page, tmp_path):
+    changed(page, lambda: upload(page, FOLDER / "pictures" / "dog.jpg"), ".gt-picture")
+    assert "dog.jpg" in page.inner_text(".gt-picture")
+    assert page.get_attribute(".gt-class >> nth=0", "aria-pressed") == "true"
+    (dog,) = maps(page, 1)
+    changed(page, lambda: page.click(".gt-class:has-text('cat')"))
+    (cat,) = maps(page, 1)
+    assert cat["values"] != dog["values"]
+    page.click("li:has(.gt-class:has-text('dog')) .gt-beside")
+    assert maps(page, 2)[0]["values"] == cat["values"]
+    with page.expect_download() as download:
+        page.click("[data-file=npz]")
+    download.value.save_as(tmp_path / "a.npz")
+    assert download.value.suggested_filename == "dog-gradtoken.npz"
+    with zipfile.ZipFile(tmp_path / "a.npz") as numbers:
+        assert "relevance_1.npy" in numbers.namelist()
+    with page.expect_download() as download:
+        page.click("[data-file=png]")
+    download.value.save_as(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.width > 1000
+
+
+def test_another_method_and_its_display(page):
+    page.get_by_label("Methods").click()
+    page.keyboard.type("legrad")
+    page.keyboard.press("Enter")
+    assert len(maps(page, 2)) == 2
+    page.keyboard.press("Escape")
+    page.click("text=Display")
+    changed(page, lambda: page.get_by_label("nearest").check())
+    changed(page, lambda: page.get_by_label("Borders of patches").check())
+    page.click("text=The same in Python")
+    assert "lines=True" in page.text_content(".gt-code code")
+
+
+def test_a_bad_picture_is_a_message_and_the_page_goes_on(page, tmp_path):
+    bad = tmp_path / "<img src=x onerror=document.title='hacked'>.png"
+    bad.write_bytes(b"%PDF-1.7 nothing")
+    changed(page, lambda: upload(page, bad), "#gt-result")
+    page.wait_for_selector("[role=alert]")
+    assert "PDF document" in page.inner_text("[role=alert]")
+    large = tmp_path / "large.png"
+    large.write_bytes(bytes(1_000_001))
+    upload(page, large)
+    page.wait_for_function("document.querySelector('.gt-sent').textContent.includes('larger')")
+    assert "hacked" not in page.title()
+    changed(page, lambda: page.click("[data-sample='horse.jpg']"), ".gt-picture")
+    assert page.query_selector("[role=alert]") is None
+
+
+def test_numbers_under_the_pointer_and_by_keyboard(page):
+    (found,) = maps(page, 1)
+    page.hover(".gt-stack", position={"x": 2, "y": 2})
+    first = page.inner_text(".gt-number")
+    assert "row 1, column 1" in first
+    assert float(first.split()[0]) == pytest.approx(found["values"][0][0], rel=1e-2)
+    page.mouse.move(0, 0)
+    assert page.inner_text(".gt-number") == ""
+    page.focus(".gt-stack")
+    for key in ("ArrowRight", "ArrowRight", "ArrowDown"):
+        page.keyboard.press(key)
+    row, column = found["rows"] // 2 + 1, found["columns"] // 2 + 1
+    assert f"row {row + 1}, column {column + 1}" in page.inner_text(".gt-number")
+    assert page.text_content("#gt-said") == page.text_content(".gt-number")
+    page.keyboard.press("Escape")
+    assert page.inner_text(".gt-number") == ""
+
+
+def test_variants_and_erasing(page):
+    page.click("text=Inside GradToken")
+    page.click("text=Show them")
+    page.wait_for_selector(".gt-variants")
+    assert len(page.query_selector_all(".gt-variants")) == 3
+    page.click(".gt-stack >> nth=0", position={"x": 200, "y": 100})
+    numbers = [one.inner_text() for one in page.query_selector_all(".gt-variants .gt-number b")]
+    assert all(numbers)
+    assert len(set(numbers)) > 10
+    page.click("text=Is the map faithful")
+    page.click("text=Erase patch by patch")
+    page.wait_for_selector(".gt-chart polyline")
+    slider = page.locator(".gt-erase input")
+    slider.focus()
+    slider.press("End")
+    assert page.inner_text(".gt-erase output").startswith("100 % erased")
+
+
+def test_a_pasted_and_a_dropped_picture(page):
+    content = list((FOLDER / "pictures" / "duck.jpg").read_bytes())
+    script = """([content, kind]) => {
+        const data = new DataTransfer();
+        data.items.add(new File([new Uint8Array(content)], kind + ".jpg", {type: "image/jpeg"}));
+        const how = {bubbles: true, cancelable: true, dataTransfer: data, clipboardData: data};
+        document.body.dispatchEvent(kind === "paste" ? new ClipboardEvent(kind, how) : new DragEvent(kind, how));
+    }"""
+    for kind in ("paste", "drop"):
+        changed(page, lambda kind=kind: page.evaluate(script, [content, kind]), ".gt-picture")
+        assert f"{kind}.jpg" in page.inner_text(".gt-picture")
+
+
+def test_the_page_by_keyboard_alone(page):
+    page.focus("#gt-search input, #gt-search textarea")
+    page.keyboard.type("gir")
+    page.wait_for_function("document.querySelectorAll('.gt-class').length === 1")
+    page.keyboard.press("Tab")
+    changed(page, lambda: page.keyboard.press("Enter"))
+    page.wait_for_function("document.activeElement.dataset.class !== undefined")
+    assert "giraffe" in page.inner_text("#gt-maps")
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1280, "dark")])
+def test_narrow_and_dark(browser, address, width, scheme):
+    context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
+    page = context.new_page()
+    page.set_default_timeout(SECONDS)
+    page.goto(address)
+    page.wait_for_selector(".gt-map img")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    light = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number)")
+    assert (sum(light) / 3 > 128) is (scheme == "light")
+    context.close()
+
+
+def test_a_class_that_was_seen_is_back_at_once(page):
+    for name in ("giraffe", "cat"):
+        changed(page, lambda name=name: page.click(f".gt-class:has-text('{name}')"))
+    begin = time.perf_counter()
+    changed(page, lambda: page.click(".gt-class:has-text('giraffe')"))
+    assert time.perf_counter() - begin < 5, "half a second on two cores of their own"
