@@ -4,7 +4,8 @@
     python -m benchmarks.evaluation page --runs DIR
 
 `run` goes on with what DIR holds; `--methods`, `--experiments` and `--limit` (the first samples of the same run) choose
-what is done now. `page` writes benchmarks/results/evaluation.csv and docs/results.md from whatever is there.
+what is done now. `--part` takes every other sample: those to choose a method on, or those to report on, each in a DIR
+of its own. `page` writes benchmarks/results/evaluation.csv and docs/results.md from whatever is there.
 
 FOLDERs are data sets as `gradtoken data kinds` lists them: photographs with labels and boxes, and with masks.
 """
@@ -13,7 +14,7 @@ import argparse
 import csv
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -25,6 +26,7 @@ from gradtoken.benchmark.report import Report
 from gradtoken.benchmark.request import Request
 from gradtoken.benchmark.running import run_all
 from gradtoken.benchmark.written import as_csv, table, told
+from gradtoken.data.sample import DataSet
 from gradtoken.errors import BadRun
 from gradtoken.methods import METHODS
 from gradtoken.models.model import Model
@@ -34,6 +36,9 @@ NAMES = {
     "deit_tiny_patch16_224": "DeiT-tiny (LayerNorm rounded)",
     "vit_tiny_patch16_224": "ViT-Ti (stored in float16)",
 }
+
+
+PARTS = ("choose", "report")
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,18 @@ def planned(experiment: Experiment, model: Model, options: argparse.Namespace) -
     data = getattr(options, experiment.data)
     request = Request(experiment.protocol, data, methods=methods, grid=experiment.grid, batch=options.batch)
     blocks = len(probe_of(model).earlier) + 1 if experiment.grid == "depth" else 0
-    return request.plan(*request.checked(), model, blocks)
+    protocol, found = request.checked()
+    return request.plan(protocol, part_of(found, options.part), model, blocks)
+
+
+def part_of(data: DataSet, part: str) -> DataSet:
+    """Every other sample: `choose` the first, the third ..., `report` the others; `all` takes both."""
+    if part == "all":
+        return data
+    numbers = range(len(data))[PARTS.index(part) :: 2]
+    return replace(
+        data, name=f"{data.name}, {part}", ids=[data.ids[i] for i in numbers], read=lambda i: data.read(numbers[i])
+    )
 
 
 def chosen(parts: list[str]) -> list[Experiment]:
@@ -160,6 +176,7 @@ def main() -> None:
     work.add_argument("--methods", nargs="+", default=list(METHODS))
     work.add_argument("--experiments", nargs="+", default=[], help="beginnings of their names")
     work.add_argument("--limit", type=int)
+    work.add_argument("--part", choices=("all", *PARTS), default="all")
     work.add_argument("--batch", type=int, default=8)
     work.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()

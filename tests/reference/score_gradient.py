@@ -50,3 +50,39 @@ def relevance(record: Record, method: str, monkeypatch, **options) -> Tensor:
     with monkeypatch.context() as patch:
         patch.setattr(oracle, "gradient_times_keys", MAPS[method])
         return oracle.relevance(record, **options)
+
+
+def gaze(
+    record: Record, *, first: int, tokens: int, spread: str = "shares", clip: str = "after", start: int = 0
+) -> Tensor:
+    """The whole of it, token by token: autograd's gradients by all O, and each token's number dealt out. (B, S)"""
+    last, earlier, _ = oracle.layers(record, first + tokens, 1)
+    maps = []
+    for i in range(last.q.shape[0]):
+        read = oracle.read_rows(last, i)
+        class_token = first == 0 and read == [0] and last.square
+        padded = [j for j in range(first + tokens) if bool(last.blocked[i, :, read, j].all())]
+        patches = [j for j in range(first + class_token, first + tokens) if j not in padded]
+        s = torch.zeros(first + tokens, dtype=torch.float64)
+        for attention in [*earlier, last][start:]:
+            rows = read if attention is last or last.square else patches
+            for h in range(attention.O.shape[1]):
+                for j in patches:
+                    s[j] += sum(attention.O.grad[i, h, row, j] for row in rows)
+        s = s.clamp(min=0) if clip == "before" else s
+        if earlier and spread != "none":
+            s = dealt(s, [a.A[i].detach().mean(dim=0) for a in earlier], patches, spread)
+        maps.append(s.clamp(min=0)[first:])
+    return torch.stack(maps)
+
+
+def dealt(s: Tensor, A: list[Tensor], patches: list[int], spread: str) -> Tensor:
+    """Each patch's number goes to the patches that attend to it."""
+    mean = oracle.average(A, len(A) + 1)
+    found = torch.zeros_like(s)
+    for j in patches:
+        drawn = sum(mean[i, j] for i in patches) if spread == "shares" else 1.0
+        for i in patches:
+            if mean[i, j] > 0:
+                found[i] += mean[i, j] / drawn * s[j]
+    return found

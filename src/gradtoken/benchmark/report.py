@@ -41,9 +41,9 @@ class Report:
         folder = RunFolder.open(root)
         protocol = protocol_of(folder)
         base = next((v for v in folder.variants if v.title == BASELINE), None)
-        baseline = column_of(folder, base) if base else None
-        columns = (baseline if baseline and v == base else column_of(folder, v) for v in folder.variants)
-        lines = ranked(list(summarised(started(columns), protocol, baseline)), protocol.numbers[0])
+        compared = column_of(folder, base) if base else None
+        columns = (compared if compared and v == base else column_of(folder, v) for v in folder.variants)
+        lines = ranked(list(summarised(started(columns), protocol, compared)), protocol.numbers[0])
         if not lines:
             raise BadRun(f"{root} holds no results yet; go on with the run")
         return cls(folder, protocol, tuple(lines))

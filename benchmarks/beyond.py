@@ -1,0 +1,146 @@
+"""One table of all methods: the first number of every protocol, on the samples that no method was chosen on.
+
+    python -m benchmarks.evaluation run --part report ... --runs DIR
+    python -m benchmarks.beyond --runs DIR
+
+writes benchmarks/results/beyond.csv and the table below the mark in docs/beyond-gradtoken.md.
+"""
+
+import argparse
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.evaluation import EXPERIMENTS
+from gradtoken.benchmark.report import Report
+from gradtoken.benchmark.summary import Estimate, Line
+from gradtoken.benchmark.written import table
+from gradtoken.errors import BadRun
+
+RESULTS, PAGE, MARK = Path("benchmarks/results/beyond.csv"), Path("docs/beyond-gradtoken.md"), "<!-- measured -->"
+SHORT = {"deit_tiny_patch16_224": "DeiT", "vit_tiny_patch16_224": "ViT-Ti", "bundled": "bundled"}
+TITLES = {
+    "grid-pointing-game/2x2": ("mosaic 2 x 2", "share in the right cell"),
+    "grid-pointing-game/3x3": ("mosaic 3 x 3", "share in the right cell"),
+    "segmentation/largest-object": ("object mIoU", "mIoU, best threshold"),
+    "imagenet-segmentation/gradtoken2025": ("foreground mIoU", "mIoU, best threshold"),
+    "voc2012/gradtoken2025": ("classes mIoU", "mIoU, best threshold"),
+    "energy-in-mask": ("energy in box", "energy inside"),
+    "pointing-game": ("pointing", "hits within 15 px"),
+    "localisation/agcam2024": ("box IoU", "IoU"),
+    "perturbation/chefer2021": ("positive", "positive"),
+}
+EXTRA = {"perturbation/chefer2021": ("negative", "negative")}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One number of one protocol on one model. better: which end is good. values, apart: by method, the second from the
+    best method's on the same samples.
+    """
+
+    title: str
+    model: str
+    better: str
+    values: dict[str, Estimate]
+    apart: dict[str, Estimate]
+    samples: int
+
+    def wins(self, method: str) -> bool:
+        """Whether it is the best, or not told apart from it."""
+        if method not in self.apart:
+            return method in self.values
+        return self.apart[method].low <= 0 <= self.apart[method].high
+
+
+def columns(runs: Path) -> list[Column]:
+    """What is there, protocol by protocol."""
+    found = []
+    for experiment in EXPERIMENTS:
+        for name, model in SHORT.items():
+            wanted = [one.get(experiment.protocol) for one in (TITLES, EXTRA)]
+            for title, number in (pair for pair in wanted if pair and not experiment.grid):
+                try:
+                    found.append(column(runs / name / experiment.name, title, number, model))
+                except BadRun as error:
+                    print(f"{experiment.name}, {name}: {error}")
+    return found
+
+
+def column(root: Path, title: str, number: str, model: str) -> Column:
+    """Read a run twice: for its best method, and for the differences from that."""
+    report = Report.of(root)
+    (better,) = (one.better for one in report.protocol.numbers if one.name == number)
+    kept = by_method(report.lines)
+    values = {method: line.numbers[number] for method, line in kept.items()}
+    best = (max if better == "higher" else min)(values, key=lambda method: values[method].value)
+    again = by_method(Report.of(root, best).lines)
+    apart = {method: line.differences[number] for method, line in again.items() if line.differences}
+    return Column(title, model, better, values, apart, max(line.samples for line in kept.values()))
+
+
+def by_method(lines: tuple[Line, ...]) -> dict[str, Line]:
+    """The line of the label where several classes were explained, else the only one."""
+    kept: dict[str, Line] = {}
+    for line in lines:
+        if line.numbers and (line.title not in kept or line.ask == "label"):
+            kept[line.title] = line
+    return kept
+
+
+def told(one: Column, method: str) -> str:
+    """In percent; bold where nothing is told apart from the best."""
+    if method not in one.values:
+        return "-"
+    text = f"{100 * one.values[method].value:.1f}"
+    return f"**{text}**" if one.wins(method) else text
+
+
+def page(found: list[Column]) -> str:
+    """Methods by how often they are first or tied first, then by name."""
+    methods = sorted({method for one in found for method in one.values})
+    wins = {m: sum(one.wins(m) for one in found) for m in methods}
+    order = sorted(methods, key=lambda m: (-wins[m], m))
+    head = ["method", "first or tied", *(f"{one.title}, {one.model}" for one in found)]
+    rows = [[f"`{m}`", str(wins[m]), *(told(one, m) for one in found)] for m in order]
+    sizes = ["samples", "", *(str(one.samples) for one in found)]
+    return table(head, [["better", "", *(one.better for one in found)], sizes, *rows])
+
+
+def write(runs: Path) -> None:
+    """Both files."""
+    found = columns(runs)
+    with RESULTS.open("w", newline="") as file:
+        out = csv.writer(file, lineterminator="\n")
+        out.writerow(
+            [
+                "number",
+                "model",
+                "better",
+                "samples",
+                "method",
+                "value",
+                "low",
+                "high",
+                "from_best",
+                "from_best_low",
+                "from_best_high",
+            ]
+        )
+        for one in found:
+            for method, value in sorted(one.values.items()):
+                apart = one.apart.get(method)
+                ends = [apart.value, apart.low, apart.high] if apart else ["", "", ""]
+                same = [one.title, one.model, one.better, one.samples, method]
+                out.writerow([*same, value.value, value.low, value.high, *ends])
+    PAGE.write_text(PAGE.read_text().partition(MARK)[0] + f"{MARK}\n\n{page(found)}\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=Path, required=True, help="folder of run folders")
+    write(parser.parse_args().runs)
+
+
+if __name__ == "__main__":
+    main()
