@@ -1,5 +1,6 @@
 """Word pieces put together to words, and their relevance to that of the words."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -39,18 +40,33 @@ def grouped(text: str, pieces: Sequence[Span]) -> tuple[list[Span], list[int]]:
 def numbered(text: str, pieces: Sequence[Span], owners: Sequence[Span | None]) -> tuple[list[Span], list[int]]:
     """Words in order, and the number of its word for each piece. Pieces of blanks, which have none yet, find theirs."""
     known = sorted({span for span in owners if span is not None})
-    starts = np.array([a for a, _ in known], np.intp)
+    starts = [a for a, _ in known]
+    free = [piece for piece, span in zip(pieces, owners, strict=True) if span is None]
+    breaks = overlapping([p for p in free if not known or {"\n", "\r"} & {*text[slice(*p)]}])
 
     def owner(piece: Span) -> Span:
-        """Of a piece of blanks."""
-        if not known or {"\n", "\r"} & {*text[slice(*piece)]}:
-            return piece
-        return known[min(int(np.searchsorted(starts, piece[0])), len(known) - 1)]
+        """Of a piece of blanks: the word around it, itself, or the word that follows."""
+        before = bisect_right(starts, piece[0]) - 1
+        if before >= 0 and piece[0] < known[before][1]:
+            return known[before]
+        return breaks.get(piece) or known[min(bisect_left(starts, piece[0]), len(known) - 1)]
 
     found = [owner(piece) if span is None else span for piece, span in zip(pieces, owners, strict=True)]
     words = sorted({*found})
     number = {span: i for i, span in enumerate(words)}
     return words, [number[span] for span in found]
+
+
+def overlapping(pieces: Sequence[Span]) -> dict[Span, Span]:
+    """For each piece the slice that it covers together with all that overlap it."""
+    groups: list[list[Span]] = []
+    end = -1
+    for piece in sorted({*pieces}):
+        if piece[0] >= end:
+            groups.append([])
+        groups[-1].append(piece)
+        end = max(end, piece[1], piece[0] + 1)
+    return {piece: (group[0][0], max(b for _, b in group)) for group in groups for piece in group}
 
 
 def trimmed(text: str, span: Span) -> Span:

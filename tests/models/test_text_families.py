@@ -103,4 +103,4 @@ def test_an_explanation(family, net):
     np.testing.assert_allclose(one.relevance[:8], R[1:9], rtol=1e-5)
     np.testing.assert_allclose(one.relevance.sum(), R[1:-1].sum(), rtol=1e-5)
     output = net(**inputs)
-    assert one.logit == pytest.approx(float(getattr(output, "logits", output)[0, 1]), rel=1e-6)
+    assert one.logit == pytest.approx(getattr(output, "logits", output)[0, 1].item(), rel=1e-6)
