@@ -120,12 +120,24 @@ def offset_values(_w: Tensor, b: Tensor, out: nn.Linear) -> None:
     out.bias -= out.weight @ step.flatten()
 
 
-CHANGES = {"key offset": offset_keys, "head scale": rescale_heads, "value offset": offset_values}
+def rescale_values(w: Tensor, b: Tensor, out: nn.Linear) -> None:
+    w[2, 0] *= 4
+    b[2, 0] *= 4
+    out.weight[:, :8] /= 4
+
+
+CHANGES = {
+    "key offset": offset_keys,
+    "head scale": rescale_heads,
+    "value offset": offset_values,
+    "value scale": rescale_values,
+}
+VALUES = {"value offset", "value scale"}
 INVARIANT = {
-    "gradtoken": {"value offset"},
-    "centred_gradtoken": {"key offset", "value offset"},
-    "attention_shift": {"key offset", "value offset"},
-    "score_gradient": {"key offset", "head scale", "value offset"},
+    "gradtoken": VALUES,
+    "centred_gradtoken": {"key offset", *VALUES},
+    "attention_shift": {"key offset", *VALUES},
+    "score_gradient": {*CHANGES},
 }
 
 
