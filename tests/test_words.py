@@ -128,7 +128,7 @@ def test_the_rules():
     assert found == {"sum": [0.0, 0.5, 3.0], "max": [-3.0, 0.5, 3.0], "mean": [0.0, 0.5, 3.0]}
     tied = MERGES["max"](np.array([-2.0, 2.0]), np.array([0, 0]), 1)
     assert tied.tolist() == [-2.0]
-    with pytest.raises(UnknownName, match="no rule for word pieces 'avg'; known: sum, max, mean, pieces"):
+    with pytest.raises(UnknownName, match="no rule for word pieces 'avg'; known: max, sum, mean, pieces"):
         Grouping.of("a", [((0, 1), "a")], "avg", special=False)
 
 

@@ -47,7 +47,7 @@ def explain(
     allow_blank: keep maps that are zero everywhere, which are an error otherwise.
 
     An option goes to each of the methods that have it; where they should differ, `**{"rollout.start": 2}`. For texts
-    there are also merge="sum", special=False and windows=None, see `gradtoken.reading.Reading`.
+    there are also merge="max", special=False and windows=None, see `gradtoken.reading.Reading`.
 
     Returns an `Explanation`, or `Explanations` (methods outside, targets inside) where a list was asked for.
     """

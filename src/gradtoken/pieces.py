@@ -97,11 +97,11 @@ def largest(values: Values, words: Numbers, count: int) -> Values:
     return found
 
 
-MERGES: dict[str, Callable[[Values, Numbers, int], Values]] = {"sum": total, "max": largest, "mean": mean}
+MERGES: dict[str, Callable[[Values, Numbers, int], Values]] = {"max": largest, "sum": total, "mean": mean}
 APART = "pieces"
 MEANINGS = {
-    "sum": "a word has the sum of its pieces",
     "max": "a word has the value of largest magnitude of its pieces",
+    "sum": "a word has the sum of its pieces",
     "mean": "a word has the mean of its pieces",
     APART: "word pieces for themselves",
 }

@@ -31,12 +31,13 @@ Array = NDArray[Any]
 class Reading:
     """How a text is read and shown.
 
-    merge: what a word has of its pieces: their `sum`, their `mean`, the `max` (of largest magnitude, with its sign), or
-    `pieces`, which are shown for themselves. special: keep the special tokens. windows: read a text that is longer than
-    the model reads in parts that share this many tokens; None: its first part alone.
+    merge: what a word has of its pieces: the `max` (of largest magnitude, with its sign), their `sum`, which keeps the
+    total of methods that share out the score, their `mean`, or `pieces`, which are shown for themselves. special: keep
+    the special tokens. windows: read a text that is longer than the model reads in parts that share this many tokens;
+    None: its first part alone.
     """
 
-    merge: str = "sum"
+    merge: str = "max"
     special: bool = False
     windows: int | None = None
 

@@ -96,7 +96,7 @@ def test_a_batch_with_padding_is_its_texts_alone(net, batch, method):
 
 def test_an_explanation(family, net):
     model = Model(net, family, encode(), None, "random")
-    one = gradtoken.explain(TEXTS[1], model, 1, heads="mean")
+    one = gradtoken.explain(TEXTS[1], model, 1, heads="mean", merge="sum")
     assert one.words.names == ("the", "film", "is", "not", "good", ".", "it", "was", "un-likely")
     inputs = encode().padded([encode()(TEXTS[1]).inputs])
     R = gradtoken.attribute(net, inputs, 1, heads="mean")[0]

@@ -11,7 +11,7 @@ from gradtoken.commands.shared import FAILED, PARTLY, complain, out, say
 from gradtoken.errors import GradTokenError
 
 Texts = Annotated[list[str] | None, typer.Option("--text", help="A text to explain; repeatable.")]
-Merge = Annotated[str | None, typer.Option(help="What a word has of its pieces: sum (default), max, mean, pieces.")]
+Merge = Annotated[str | None, typer.Option(help="What a word has of its pieces: max (default), sum, mean, pieces.")]
 Special = Annotated[bool, typer.Option("--special", help="Show special tokens too.")]
 Windows = Annotated[
     int | None, typer.Option(help="Read long texts in windows that share this many tokens; default: cut off.")

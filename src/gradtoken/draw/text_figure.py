@@ -179,7 +179,7 @@ def draw(sheet: "Figure", b: Block, top: float, masked: bool) -> None:
 def drawable(text: str) -> str:
     """With a square for what no font has; marks that only steer the look of a sign are left out."""
     known = characters()
-    kept = (c for c in clean(text) if c not in "\u200d\ufe0e\ufe0f\u200b")
+    kept = (c for c in clean(text) if c not in "\u200b\u200d\u200e\u200f\ufe0e\ufe0f")
     return "".join(c if c in "\n\t" or ord(c) in known else "\N{WHITE SQUARE}" for c in kept)
 
 
@@ -209,5 +209,5 @@ def width_of(text: str) -> float:
     from gradtoken.draw.figure import settings
 
     with settings():
-        width, _, _ = RendererAgg(10, 10, 72).get_text_width_height_descent(text, FontProperties(size=SIZE), False)
-    return float(width) / 72
+        width, _, _ = RendererAgg(10, 10, DPI).get_text_width_height_descent(text, FontProperties(size=SIZE), False)
+    return float(width) / DPI
