@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gradtoken.web.subjects import Recordings, Subject
 
 V = TypeVar("V")
-PENDING, SHORT = 8, 120.0  # most pictures that wait to be opened, and how many seconds they wait
+LARGE, SHORT = 8, 120.0  # pictures of the largest size that may wait to be opened, and how many seconds they wait
 LONGEST = 255  # letters of a model's name; files have no longer ones
 
 
@@ -129,7 +129,8 @@ class Desk:
         self.settings = settings
         self.shelf = Shelf(settings)
         self.visits: Kept[Visit] = Kept(settings.visitors, settings.idle, lambda visit: visit.size, settings.held)
-        self.uploads: Kept[Upload] = Kept(PENDING, SHORT)
+        most = LARGE * settings.bytes
+        self.uploads: Kept[Upload] = Kept(settings.visitors, SHORT, lambda upload: len(upload.content), most)
 
     @once
     def recordings(self) -> "Recordings":
