@@ -1,0 +1,107 @@
+"""Samples that fail, what is counted of them, and how they are tried again."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from gradtoken.benchmark.counting import Counts, counted
+from gradtoken.benchmark.running import How, run
+from gradtoken.benchmark.work import LOST_DEVICE
+from gradtoken.data.sample import DataSet
+from gradtoken.errors import NoRule
+from gradtoken.methods import METHODS
+from tests.benchmark import tiny
+
+AGAIN = How(again=True)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny.model()
+
+
+def flaky_data(broken):
+    """A data set with samples that cannot be read while they are named in a set."""
+
+    def read(i):
+        if f"{i}.png" in broken:
+            raise OSError("Stale file handle")
+        return some[i]
+
+    some = tiny.samples()
+    return DataSet("made here", [one.id for one in some], read)
+
+
+def plan_of(model, broken, methods=("gradtoken", "rollout")):
+    return replace(tiny.plan_of(net=model, unit=4, methods=methods), data=flaky_data(broken))
+
+
+def test_files_that_cannot_be_read_now_are_rows_and_are_read_again_if_asked(model, tmp_path):
+    broken = {"1.png", "8.png"}
+    plan = plan_of(model, broken)
+    folder = run(plan, tmp_path / "run")
+    assert counted(folder, plan.variants) == Counts(16, 4, 0)
+    rows = tiny.rows_of(folder)
+    assert tiny.reasons(rows) == dict.fromkeys(sorted(broken), "crashed: OSError: Stale file handle")
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.parquet")}
+    broken.clear()
+    assert counted(run(plan, tmp_path / "run"), plan.variants).failed == 4  # not unless asked
+    folder = run(plan, tmp_path / "run", how=AGAIN)
+    assert counted(folder, plan.variants) == Counts(20, 0, 0)
+    changed = {path.name for path, time in files.items() if path.stat().st_mtime_ns != time}
+    assert changed == {"000000000.parquet", "000000008.parquet"}
+    assert list(folder.all_rows(plan.variants[0])) == tiny.rows(tmp_path / "other", net=model, unit=4)
+
+
+def test_an_error_that_was_not_foreseen_costs_one_sample_of_one_method(model, monkeypatch, tmp_path):
+    known = METHODS["gradtoken"].call
+
+    def call(probe):
+        if any(torch.equal(x, fragile) for x in probe.grid):
+            raise IndexError("list index out of range")
+        return known(probe)
+
+    how = replace(model.preprocess, resize="squash", interpolation="bilinear")
+    fragile = how(tiny.picture(4)).pixels.double()
+    tiny.replaced(monkeypatch, call)
+    plan = plan_of(model, set())
+    folder = run(plan, tmp_path)
+    assert counted(folder, plan.variants) == Counts(19, 1, 0)
+    assert tiny.reasons(tiny.rows_of(folder)) == {"4.png": "crashed: IndexError: list index out of range"}
+
+
+@pytest.mark.parametrize(
+    ("error", "counts"),
+    [(NoRule("no rule for this"), Counts(20, 0, 0)), (KeyError("typo"), Counts(10, 10, 0))],
+    ids=["refusal", "crash"],
+)
+def test_a_method_that_refuses_all_did_not_fail_but_one_that_crashes_did(error, counts, model, monkeypatch, tmp_path):
+    def call(probe):
+        raise error
+
+    tiny.replaced(monkeypatch, call)
+    plan = plan_of(model, set())
+    folder = run(plan, tmp_path)
+    assert counted(folder, plan.variants) == counts
+
+
+def test_a_device_that_is_lost_ends_the_process_and_leaves_no_rows(model, monkeypatch, tmp_path):
+    def call(probe):
+        raise LOST_DEVICE("CUDA error: an illegal memory access was encountered")
+
+    with monkeypatch.context() as patch:
+        tiny.replaced(patch, call)
+        with pytest.raises(LOST_DEVICE, match="illegal memory access"):
+            run(plan_of(model, set()), tmp_path)
+    assert not list(tmp_path.rglob("*.parquet"))
+    plan = plan_of(model, set())
+    assert counted(run(plan, tmp_path), plan.variants) == Counts(20, 0, 0)
+
+
+def test_what_is_missing_is_counted(model, tmp_path):
+    plan = plan_of(model, set())
+    folder = run(plan, tmp_path, limit=4)
+    assert counted(folder, plan.variants) == Counts(8, 0, 12)
+    folder.path(plan.variants[0], plan.units[0]).write_bytes(b"torn")
+    assert counted(folder, plan.variants) == Counts(4, 0, 16)
