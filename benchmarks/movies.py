@@ -38,7 +38,8 @@ HEAD = [
     "high",
 ]
 HEAD += ["difference", "difference_low", "difference_high", "texts_of_both"]
-PAPERS = ("raw_attention", "rollout", "gradcam", "lrp", "partial_lrp", "transattrib", "generic_attention", "attcat")
+COLOURS = {BASELINE: "#e8262c", "random": "black", "raw_attention": "C0", "rollout": "C1", "gradcam": "C2", "lrp": "C8"}
+COLOURS |= {"partial_lrp": "C4", "transattrib": "C5", "generic_attention": "C6", "attcat": "C9"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,17 +120,13 @@ def shown(found: dict[str, Estimate], which: Any) -> str:
 
 def figure(lines: Sequence[Line], path: Path) -> None:
     """F1 over k as in the paper's Figure 6: GradToken, what the paper compares it with, and the others in grey."""
-    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
     sheet = Figure(figsize=(7, 4.5), layout="constrained")
     ax = sheet.add_subplot()
     for line in sorted((line for line in lines if line.curves), key=lambda line: line.title == BASELINE):
         one, name = line.curves["token-F1"], line.title.split()[0]
-        named = name in (*PAPERS, BASELINE, "random")
-        tone = colormaps["tab10"]([*PAPERS, "random"].index(name) % 10) if named and name != BASELINE else "0.8"
-        look = {"color": "#e8262c" if name == BASELINE else tone, "lw": 2.2 if name == BASELINE else 1.2}
-        ax.plot(one.x, 100 * one.y, label=name if named else None, zorder=2 + named, **look)
+        ax.plot(one.x, 100 * one.y, label=name if name in COLOURS else None, **look(name))
         if name == BASELINE:
             ax.fill_between(one.x, 100 * one.low, 100 * one.high, color="#e8262c", alpha=0.15, lw=0)
     ax.set(xlabel="k, words taken", ylabel="token-F1, %", xlim=(5, 80), ylim=(0, None))
@@ -138,6 +135,11 @@ def figure(lines: Sequence[Line], path: Path) -> None:
     ax.legend(frameon=False, fontsize=8, ncols=2)
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.savefig(path, dpi=130)
+
+
+def look(name: str) -> dict[str, Any]:
+    """Of a method's curve."""
+    return {"color": COLOURS.get(name, "0.8"), "lw": 2.2 if name == BASELINE else 1.2, "zorder": 2 + (name in COLOURS)}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -153,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with options.csv.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([HEAD, *(row for one in marked + erased for row in rows(*one))])
     figure(marked[0][1], options.figure)
-    first = [marked[0][0].protocol.numbers[0].name, at(10), at(80), "AUPRC"]
+    first = [marked[0][0].protocol.numbers[0].name, "AUPRC"]
     parts = [table(*one, first) for one in marked] + [ordering(marked[0][1])]
     parts += [table(*one, ["comprehensiveness", "sufficiency"]) for one in erased]
     between_marks(options.page, "\n\n".join(["", *parts, ""]))
