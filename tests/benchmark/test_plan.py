@@ -1,12 +1,13 @@
 """What names a method, and what makes a run another run."""
 
+import hashlib
 import json
 from dataclasses import replace
 
 import pytest
 import torch
 
-from gradtoken.benchmark.plan import Plan, Variant, digest_of_ids, planned, variants_of
+from gradtoken.benchmark.plan import Plan, Variant, digest_of_ids, planned, repeated, variants_of
 from gradtoken.errors import BadData, BadTarget, UnknownName
 from gradtoken.models.grouped import grouped
 from tests.benchmark import tiny
@@ -105,6 +106,28 @@ def test_units_cover_each_sample_once(count, model):
 )
 def test_other_ids_have_another_digest(one, other):
     assert digest_of_ids(one) != digest_of_ids(other)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 4095, 4096, 4097, 9000])
+def test_the_digest_of_many_ids_is_that_of_their_list_in_json(count):
+    ids = [f'é"{i}\udce9' for i in range(count)]
+    assert digest_of_ids(iter(ids)) == hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16]
+
+
+def test_a_name_that_is_there_twice_is_found_and_the_most_frequent_one_named():
+    assert repeated(["a", "b"])[1] == 1
+    assert repeated(["a", "b", "c", "b", "a", "b"]) == ("b", 3)
+    twins = [Twin("x"), Twin("y"), Twin("y")]  # of one hash, yet two names
+    assert repeated(twins[:2])[1] == 1
+    assert repeated(twins) == ("y", 2)
+
+
+class Twin(str):
+    def __hash__(self):
+        return 7
+
+    def __eq__(self, other):
+        return str.__eq__(self, other)
 
 
 def other_plans(model):

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -171,11 +172,19 @@ def about_model(model: Model) -> dict[str, Any]:
 
 def digest_of_ids(ids: Iterable[str]) -> str:
     """Of the samples' names in their order, whatever characters they have: as of their list in JSON."""
-    found = hashlib.sha256(b"[")
-    for number, name in enumerate(ids):
-        found.update((", " if number else "").encode() + json.dumps(name).encode())
+    found, between = hashlib.sha256(b"["), b""
+    for some in batched(ids):
+        found.update(between + json.dumps(some)[1:-1].encode())
+        between = b", "
     found.update(b"]")
     return found.hexdigest()[:16]
+
+
+def batched(ids: Iterable[str], size: int = 4096) -> Iterator[list[str]]:
+    """Names in lists that are not long."""
+    left = iter(ids)
+    while some := list(islice(left, size)):
+        yield some
 
 
 def repeated(ids: Sequence[str]) -> tuple[str, int]:
