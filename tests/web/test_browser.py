@@ -58,8 +58,8 @@ def page(browser, address):
 
 def maps(page, count):
     """The values of the maps, once there are so many."""
-    page.wait_for_function(f"document.querySelectorAll('#gt-maps .gt-map').length === {count}")
-    return [json.loads(one.get_attribute("data-map")) for one in page.query_selector_all("#gt-maps [data-map]")]
+    page.wait_for_function(f"document.querySelectorAll('.gt-shown .gt-map').length === {count}")
+    return [json.loads(one.get_attribute("data-map")) for one in page.query_selector_all(".gt-shown [data-map]")]
 
 
 def changed(page, act, part=".gt-maps"):
@@ -112,7 +112,7 @@ def test_another_method_and_its_display(page):
 def test_a_bad_picture_is_a_message_and_the_page_goes_on(page, tmp_path):
     bad = tmp_path / "<img src=x onerror=document.title='hacked'>.png"
     bad.write_bytes(b"%PDF-1.7 nothing")
-    changed(page, lambda: upload(page, bad), "#gt-result")
+    changed(page, lambda: upload(page, bad), ".gt-result")
     page.wait_for_selector("[role=alert]")
     assert "PDF document" in page.inner_text("[role=alert]")
     large = tmp_path / "large.png"
@@ -180,7 +180,7 @@ def test_the_page_by_keyboard_alone(page):
     page.keyboard.press("Tab")
     changed(page, lambda: page.keyboard.press("Enter"))
     page.wait_for_function("document.activeElement.dataset.class !== undefined")
-    assert "giraffe" in page.inner_text("#gt-maps")
+    assert "giraffe" in page.inner_text(".gt-shown")
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1280, "dark")])

@@ -17,7 +17,7 @@ from gradtoken.web.answers import Answer
 from gradtoken.web.asked import Asked
 from gradtoken.web.erasing import curves, grid_of
 from gradtoken.web.samples import FOLDER, SAMPLES
-from gradtoken.web.subjects import Subject, found, methods_of, opened, subject_of
+from gradtoken.web.subjects import Subject, checked, chosen, found, methods_of, opened, subject_of
 from gradtoken.web.visits import Desk, Visit
 
 P = ParamSpec("P")
@@ -56,8 +56,7 @@ def press(desk: Desk, visit: Visit, data: dict[str, Any], model: str, *controls:
     """What a button asks for: another picture or class, or a file."""
     kind, value, asked = data.get("kind"), data.get("value"), Asked.of(*controls)
     if kind in ("class", "beside"):
-        index = int(str(value)) if str(value).isdecimal() else value
-        return another_class(desk, visit, index, kind == "beside", asked)
+        return another_class(desk, visit, value, kind == "beside", asked)
     if kind == "file":
         return download(desk, visit, value)
     opener = {"sample": sample, "upload": sent}.get(str(kind))
@@ -142,12 +141,10 @@ def sent(desk: Desk, visit: Visit, key: Any, model: str, asked: Asked) -> Answer
 
 def another_class(desk: Desk, visit: Visit, index: Any, beside: bool, asked: Asked) -> Answer:
     """Explain a class, or put it beside the one that is explained; there twice, it goes."""
-    subject, classes = subject_in(visit), visit.classes
-    index = subject.checked(index)
-    chosen: tuple[int, ...] = (index,)
-    if beside and index not in classes[:1]:
-        chosen = classes[:1] if index in classes else (*classes[:1], index)
-    return replace(table(desk, visit, chosen, asked), classes=panels.classes(subject, chosen), variants="", erasing="")
+    subject = subject_in(visit)
+    classes = chosen(visit.classes, checked(index, len(subject.names)), beside)
+    listed = panels.classes(subject, classes)
+    return replace(table(desk, visit, classes, asked), classes=listed, variants="", erasing="")
 
 
 def subject_in(visit: Visit) -> Subject:
@@ -167,17 +164,17 @@ def shown(desk: Desk, visit: Visit, content: bytes, name: str, model: str, asked
 
 def settled(desk: Desk, visit: Visit, subject: Subject, asked: Asked) -> Answer:
     """The page of a new subject; the visitor's last one is forgotten."""
-    chosen = (subject.predicted,)
+    classes = (subject.predicted,)
     before, visit.subject = visit.subject, subject
     try:
-        answer = table(desk, visit, chosen, asked)
+        answer = table(desk, visit, classes, asked)
     except GradTokenError:
         desk.recordings.forget(subject)
         visit.subject = before
         raise
     desk.recordings.forget(before)
     note = answer.message or panels.message(said_of(subject.model), "note")
-    listed = panels.classes(subject, chosen)
+    listed = panels.classes(subject, classes)
     answer = replace(answer, picture=panels.picture(subject), classes=listed)
     return replace(answer, message=note, variants="", erasing="")
 

@@ -18,43 +18,47 @@ ANSWERS = tuple(field.name for field in fields(Answer))
 PROGRESS = gr.Progress()
 
 
-def valued(desk: Desk, name: str) -> Callable[..., list[Any]]:
+def valued(desk: Desk, name: str, answers: Sequence[str] = ANSWERS) -> Callable[..., list[Any]]:
     """The action of this name: progress, the visitor's key, and its own values in; the parts of the page out."""
 
     def run(progress: gr.Progress = PROGRESS, *values: Any) -> list[Any]:
-        from gradtoken.web import actions
-
         key, visit = desk.visit(values[0])
         with reporting(progress):
-            return parts(key, getattr(actions, name)(desk, visit, *values[1:]))
+            return parts(key, action(name)(desk, visit, *values[1:]), answers)
 
     return run
 
 
-def pressed(desk: Desk) -> Callable[..., list[Any]]:
-    """Whatever button was pressed; what it is for is data of the event."""
+def pressed(desk: Desk, name: str = "press", answers: Sequence[str] = ANSWERS) -> Callable[..., list[Any]]:
+    """The same for an action of buttons; what was pressed is data of the event, and comes first."""
 
     def run(event: gr.EventData, progress: gr.Progress = PROGRESS, *values: Any) -> list[Any]:
-        from gradtoken.web import actions
-
         key, visit = desk.visit(values[0])
         data = event._data if isinstance(event._data, dict) else {}
         with reporting(progress):
-            return parts(key, actions.press(desk, visit, data, *values[1:]))
+            return parts(key, action(name)(desk, visit, data, *values[1:]), answers)
 
     return run
 
 
-def method_names() -> Any:
-    """All methods, for the component that offers them."""
+def action(name: str) -> Callable[..., Answer]:
+    """An action on pictures, or on texts."""
+    from gradtoken.web import actions, passages
+
+    found: Callable[..., Answer] = getattr(passages if name.endswith("_text") else actions, name)
+    return found
+
+
+def method_names() -> list[Any]:
+    """All methods, for the two components that offer them."""
     from gradtoken.methods import METHODS
 
-    return gr.update(choices=list(METHODS))
+    return [gr.update(choices=list(METHODS))] * 2
 
 
-def parts(key: str, answer: Answer) -> list[Any]:
-    """The values of all outputs; a part that stays is skipped."""
-    found = [getattr(answer, name) for name in ANSWERS]
+def parts(key: str, answer: Answer, answers: Sequence[str] = ANSWERS) -> list[Any]:
+    """The values of the outputs; a part that stays is skipped."""
+    found = [getattr(answer, name) for name in answers]
     return [key, *(gr.skip() if value is None else value for value in found)]
 
 

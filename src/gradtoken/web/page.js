@@ -110,6 +110,29 @@
     document.getElementById("gt-said").textContent = stack.parentElement.querySelector(".gt-number").textContent;
   });
 
+  // Words: the value of the one under the pointer, or of the one that the arrow keys reached.
+  const tell = (box, mark) => {
+    all("mark.gt-on", box).forEach(one => one.classList.remove("gt-on"));
+    if (mark) mark.classList.add("gt-on");
+    box.parentElement.querySelector(".gt-number").textContent = mark ? mark.title : "";
+  };
+  const wordOf = event => event.target.closest ? event.target.closest(".gt-words mark") : null;
+  for (const kind of ["pointerover", "click"])
+    document.addEventListener(kind, event => {
+      const mark = wordOf(event);
+      if (mark) tell(mark.closest(".gt-words"), mark);
+    });
+  document.addEventListener("keydown", event => {
+    const box = event.target.classList && event.target.classList.contains("gt-words") ? event.target : null;
+    const step = {ArrowLeft: -1, ArrowRight: 1, ArrowUp: -1, ArrowDown: 1}[event.key];
+    if (!box || !step || event.ctrlKey || event.altKey || event.metaKey) return;
+    event.preventDefault();
+    const marks = all("mark", box), at = marks.findIndex(one => one.classList.contains("gt-on"));
+    const mark = marks[Math.min(Math.max(at + step, 0), marks.length - 1)];
+    tell(box, mark);
+    document.getElementById("gt-said").textContent = mark.title;
+  });
+
   // Erasing: the slider blanks the patches that are gone at its step.
   const erase = box => {
     const steps = JSON.parse(box.dataset.erase), slider = box.querySelector("input");
@@ -147,7 +170,7 @@
   });
   let pressed = null;
   document.addEventListener("click", event => {
-    const button = event.target.closest ? event.target.closest("#gt-classes button") : null;
+    const button = event.target.closest ? event.target.closest(".gt-choice button") : null;
     if (button) pressed = "class" in button.dataset ? button.dataset.class : button.dataset.beside;
   });
   new MutationObserver(() => {
@@ -157,7 +180,7 @@
       if (picture.complete) erase(box); else picture.addEventListener("load", () => erase(box), {once: true});
     });
     const found = pressed !== null && document.activeElement === document.body
-      && document.querySelector(`#gt-classes [data-class="${CSS.escape(pressed)}"]`);
+      && document.querySelector(`.gt-choice [data-class="${CSS.escape(pressed)}"]`);
     if (found) { found.focus({preventScroll: true}); }
   }).observe(document, {childList: true, subtree: true});
 

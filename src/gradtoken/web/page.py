@@ -13,6 +13,7 @@ from gradtoken.web.samples import thumbnails
 from gradtoken.web.visits import Desk
 
 Parts = dict[str, Any]
+Places = dict[str, Callable[[Desk], Parts]]
 TITLE = "What did the Transformer see?"
 CONTROLS = tuple(field.name for field in fields(Asked))
 AT_ONCE = 4  # actions at the same time; each model still serves one after the other
@@ -32,13 +33,25 @@ def page(desk: Desk) -> Any:
     with gr.Blocks(title=f"gradtoken: {TITLE}", analytics_enabled=False, fill_width=True) as blocks:
         key = gr.State("")
         html(f'<h1 class="gt-title">{TITLE}</h1><div id="gt-said" role="status"></div>')
-        with gr.Row(elem_id="gt-page"):
-            parts: Parts = {"key": key}
-            for name, place in PLACES.items():
-                with gr.Column(elem_id=name, elem_classes="gt-block", min_width=280):
-                    parts |= place(desk)
-        connect(desk, parts, blocks)
+        with gr.Tab("Picture"):
+            pictures = {"key": key} | placed(desk, PLACES)
+        with gr.Tab("Text"):
+            texts = {"key": key} | placed(desk, TEXT_PLACES)
+        connect(desk, pictures, blocks)
+        connect_texts(desk, texts)
+        names = [pictures["methods"], texts["methods"]]
+        blocks.load(events.method_names, None, names, show_progress="hidden", api_visibility="private")
     return blocks
+
+
+def placed(desk: Desk, places: Places) -> Parts:
+    """The columns of a tab; where they stand is for page.css."""
+    parts: Parts = {}
+    with gr.Row(elem_classes="gt-page"):
+        for name, place in places.items():
+            with gr.Column(elem_classes=["gt-block", f"gt-{name}"], min_width=280):
+                parts |= place(desk)
+    return parts
 
 
 def html(value: str = "", **how: Any) -> Any:
@@ -62,7 +75,7 @@ def place_input(desk: Desk) -> Parts:
 
 def place_result(_: Desk) -> Parts:
     """Messages, maps, and what can be taken away."""
-    parts = {"message": html(), "maps": html(elem_id="gt-maps")}
+    parts = {"message": html(), "maps": html(elem_classes="gt-shown")}
     parts |= {"downloads": html(panels.downloads(), js_on_load=PICKED), "file": gr.JSON(visible=False)}
     with gr.Accordion("The same in Python", open=False):
         parts["code"] = html()
@@ -73,7 +86,7 @@ def place_options(_: Desk) -> Parts:
     """Classes, methods, and how the maps are drawn."""
     usual = Asked()
     words = gr.Textbox(label="Class", placeholder="search all classes", max_lines=1, elem_id="gt-search")
-    classes = html(js_on_load=PICKED, elem_id="gt-classes")
+    classes = html(js_on_load=PICKED, elem_classes="gt-choice")
     methods = gr.Dropdown(list(usual.methods), value=list(usual.methods), multiselect=True, label="Methods")
     with gr.Accordion("Display", open=False):
         controls = {
@@ -96,11 +109,11 @@ def place_more(_: Desk) -> Parts:
     return parts
 
 
-PLACES: dict[str, Callable[[Desk], Parts]] = {
-    "gt-input": place_input,
-    "gt-result": place_result,
-    "gt-options": place_options,
-    "gt-more": place_more,
+PLACES: Places = {
+    "input": place_input,
+    "result": place_result,
+    "options": place_options,
+    "more": place_more,
 }
 
 
@@ -113,7 +126,6 @@ def connect(desk: Desk, parts: Parts, blocks: Any) -> None:
     heavy = usual | {"concurrency_id": "models", "show_progress_on": parts["maps"]}
     quick = usual | {"concurrency_id": "search", "show_progress": "hidden", "trigger_mode": "always_last"}
     blocks.load(events.valued(desk, "start"), view, **heavy)
-    blocks.load(events.method_names, None, parts["methods"], show_progress="hidden", api_visibility="private")
     pressed = [parts[name].select for name in ("drop", "classes")]
     gr.on(pressed, events.pressed(desk), view, trigger_mode="multiple", **heavy)
     parts["model"].input(events.valued(desk, "choose_model"), view, **heavy)
@@ -124,4 +136,50 @@ def connect(desk: Desk, parts: Parts, blocks: Any) -> None:
         shown = heavy | {"show_progress_on": parts[part]}
         parts[button].click(events.valued(desk, button), [key], **shown)
     saved = parts["downloads"].select(events.pressed(desk), view, trigger_mode="multiple", **heavy)
+    saved.then(None, parts["file"], parts["file"], js=SAVE)
+
+
+# Texts ----------------------------------------------------------------------------------------------------------------
+
+
+def place_text(desk: Desk) -> Parts:
+    """Text, model and methods."""
+    settings, usual = desk.settings, Asked()
+    text = gr.Textbox(label="Text", lines=8, max_lines=20, placeholder="write or paste a text", elem_id="gt-text")
+    model = gr.Dropdown(
+        list(settings.models) if settings.models != ("bundled",) else [],
+        value=None,
+        label="Model of texts",
+        info="type the name of a classifier on the hub, or the path of its folder" if settings.private else None,
+        allow_custom_value=settings.private,
+    )
+    methods = gr.Dropdown(list(usual.methods), value=list(usual.methods), multiselect=True, label="Methods")
+    return {"text": text, "model": model, "methods": methods, "read": gr.Button("Explain", variant="primary")}
+
+
+def place_text_classes(_: Desk) -> Parts:
+    """Classes with their probabilities."""
+    return {"classes": html(js_on_load=PICKED, elem_classes="gt-choice")}
+
+
+TEXT_PLACES: Places = {"input": place_text, "result": place_result, "options": place_text_classes}
+TEXT_ANSWERS = ("message", "maps", "classes", "code", "file")
+
+
+def connect_texts(desk: Desk, parts: Parts) -> None:
+    """Which component of the tab for texts starts what."""
+    key, methods = parts["key"], parts["methods"]
+    usual: dict[str, Any] = {
+        "outputs": [key, *(parts[name] for name in TEXT_ANSWERS)],
+        "concurrency_limit": AT_ONCE,
+        "concurrency_id": "models",
+        "api_visibility": "private",
+        "show_progress_on": parts["maps"],
+    }
+    wanted = [key, parts["text"], parts["model"], methods]
+    gr.on([parts["read"].click], events.valued(desk, "read_text", TEXT_ANSWERS), wanted, **usual)
+    methods.input(events.valued(desk, "redraw_text", TEXT_ANSWERS), [key, methods], **usual)
+    pressed = events.pressed(desk, "press_text", TEXT_ANSWERS)
+    parts["classes"].select(pressed, [key, methods], **usual)
+    saved = parts["downloads"].select(pressed, [key, methods], **usual)
     saved.then(None, parts["file"], parts["file"], js=SAVE)

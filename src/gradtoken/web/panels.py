@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from gradtoken.comparison import Cell, Column
+from gradtoken.draw import text_html
 from gradtoken.draw.colours import Scale
 from gradtoken.draw.html import bar, text, uri, values
 from gradtoken.draw.overlay import resized
@@ -18,6 +19,7 @@ from gradtoken.models.labels import plain
 from gradtoken.result import Explanation
 
 if TYPE_CHECKING:
+    from gradtoken.web.passages import Passage
     from gradtoken.web.subjects import Subject
 
 PREVIEW, THUMB = 480, 200  # pixels of the longest side: the picture itself; a variant
@@ -60,7 +62,7 @@ def image(drawing: Image.Image, words: str) -> str:
     return f'<img src="{uri(drawing)}" alt="{text(words)}">'
 
 
-def classes(subject: "Subject", chosen: Sequence[int], words: str = "") -> str:
+def classes(subject: "Subject | Passage", chosen: Sequence[int], words: str = "") -> str:
     """Buttons of classes with their probabilities: those chosen and the most probable, or those that hold the words."""
     found = looked_up(subject, words)
     listed = list(dict.fromkeys([*chosen, *found])) if not words.strip() else found
@@ -71,7 +73,7 @@ def classes(subject: "Subject", chosen: Sequence[int], words: str = "") -> str:
     return f'<ul class="gt-classes">{rows}</ul>'
 
 
-def looked_up(subject: "Subject", words: str, most: int = 6) -> list[int]:
+def looked_up(subject: "Subject | Passage", words: str, most: int = 6) -> list[int]:
     """Classes whose name holds all the words, or whose index it is; the most probable first. All, without words."""
     wanted = plain(words).split()
     order = np.argsort(-subject.probabilities, kind="stable").tolist()
@@ -80,7 +82,7 @@ def looked_up(subject: "Subject", words: str, most: int = 6) -> list[int]:
     return [int(i) for i in order[:most]]
 
 
-def class_row(subject: "Subject", index: int, chosen: Sequence[int]) -> str:
+def class_row(subject: "Subject | Passage", index: int, chosen: Sequence[int]) -> str:
     """A class: one button explains it, the other puts it beside the one that is explained."""
     name, p = subject.names[index], float(subject.probabilities[index])
     pressed = str(index in chosen).lower()
@@ -128,12 +130,26 @@ def figure(cell: Cell, among: Sequence[Explanation], style: Style, longest: int,
     if one is None:
         head = f"<figcaption>{text(title)}</figcaption>" if title else ""
         return f'<figure class="gt-map gt-none">{head}<p><b>no map</b> {text(cell.refusal)}</p></figure>'
+    if one.words is not None:
+        return passage(one, among, style)
     scale = scale_of(one, among, style)
     sure = "" if one.probability is None else f'<span class="gt-p">{text(percent(one.probability))}</span>'
     name = text(title) if title else f"<b>{text(one.name)}</b> {sure}"
     return (
         f'<figure class="gt-map" data-map="{text(json.dumps(values(one)))}"><figcaption>{name}</figcaption>'
         f'{stack(one, scale, style, longest)}{below(one, scale, style)}<div class="gt-number"></div></figure>'
+    )
+
+
+def passage(one: Explanation, among: Sequence[Explanation], style: Style) -> str:
+    """The words of a text on their colours, which take the pointer and the arrow keys."""
+    sure = "" if one.probability is None else f'<span class="gt-p">{text(percent(one.probability))}</span>'
+    name = text(f"words of the text for {one.name} by {one.method}; arrow keys move between them")
+    words = text_html.words(one, among, style)
+    return (
+        f'<figure class="gt-map gt-text"><figcaption><b>{text(one.name)}</b> {sure}</figcaption>'
+        f'<div class="gt-words" tabindex="0" role="group" aria-label="{name}">{words}</div>'
+        '<div class="gt-number"></div></figure>'
     )
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from gradtoken.comparing import Step, step_of, taken
 from gradtoken.comparison import Cell, Column
+from gradtoken.draw.words import base_name
 from gradtoken.errors import BadPicture, BadTarget
 from gradtoken.explaining import Case
 from gradtoken.models.model import Model
@@ -42,15 +43,29 @@ class Subject:
         return self.picture.width * self.picture.height
 
     @property
+    def given(self) -> str:
+        """As Python names the picture."""
+        return repr(base_name(self.source) or "picture.png")
+
+    @property
     def predicted(self) -> int:
         """The most probable class."""
         return int(self.probabilities.argmax())
 
-    def checked(self, index: Any) -> int:
-        """A class that a browser named by its index."""
-        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(self.probabilities):
-            raise BadTarget(f"expected a class from 0 to {len(self.probabilities) - 1}, got {index!r}")
-        return index
+
+def checked(index: Any, count: int) -> int:
+    """A class of `count` that a browser named by its index."""
+    index = int(str(index)) if str(index).isdecimal() else index
+    if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < count:
+        raise BadTarget(f"expected a class from 0 to {count - 1}, got {index!r}")
+    return index
+
+
+def chosen(classes: tuple[int, ...], index: int, beside: bool) -> tuple[int, ...]:
+    """The classes once a button was pressed: this one, or this one beside the first; there twice, it goes."""
+    if not beside or index in classes[:1]:
+        return (index,)
+    return classes[:1] if index in classes else (*classes[:1], index)
 
 
 class Recordings:

@@ -18,6 +18,7 @@ from gradtoken.web.settings import Settings
 
 if TYPE_CHECKING:
     from gradtoken.models.model import Model
+    from gradtoken.web.passages import Passage
     from gradtoken.web.subjects import Recordings, Subject
 
 V = TypeVar("V")
@@ -29,12 +30,15 @@ LONGEST = 255  # letters of a model's name; files have no longer ones
 class Visit:
     """One visitor. subject: what is looked at. classes: one, or two side by side. asked: what the controls said last.
 
+    passage, text_classes: the same of the tab for texts.
     lock: held while this visitor's page is changed, so that answers that overlap agree.
     """
 
     subject: "Subject | None" = None
     classes: tuple[int, ...] = ()
     asked: Asked = field(default_factory=Asked)
+    passage: "Passage | None" = None
+    text_classes: tuple[int, ...] = ()
     lock: Any = field(default_factory=threading.RLock)
 
     @property
