@@ -1,4 +1,4 @@
-"""What was tried on the way to `gaze`: other orders of clipping, other ways to spread, contrast, agreement.
+"""What was tried on the way to `gaze` and `halo`: other orders of clipping, other ways to spread, contrast, agreement.
 
 Read by `benchmarks.search` alone; class-token models whose first token is the class token.
 """
@@ -8,9 +8,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from gradtoken.methods.attribution_rollout import attribution_rollout
 from gradtoken.methods.gaze import gaze, scores_gained
 from gradtoken.methods.generic_attention import generic_attention
 from gradtoken.methods.gradtoken import average_matmul
+from gradtoken.methods.halo import halo
 from gradtoken.methods.score_gradient import score_gradient
 from gradtoken.probe import Probe
 from gradtoken.readout import content, descend, through
@@ -178,5 +180,10 @@ CANDIDATES: dict[str, Candidate] = {
     "all blocks, all queries": every_query,
     "all blocks, contrast": contrast(lambda p: gaze(p, spread="none")),
     "all blocks, shares, contrast": contrast(gaze),
+    "generic attention": generic_attention,
+    "generic attention, shares": halo,
+    "generic attention where gaze is": lambda p: generic_attention(p) * (gaze(p) > 0),
     "agreement of gaze and generic attention": both(gaze, generic_attention),
+    "agreement of gaze and attribution rollout": both(gaze, attribution_rollout),
+    "agreement of gaze and gaze clipped before": both(gaze, lambda p: gaze(p, clip="before")),
 }

@@ -57,6 +57,22 @@ def test_readouts_and_masks_of_a_toy_model_equal_the_reference(name):
     assert worst(gaze(probe)[:, 0], expected) < 1e-10
 
 
+@pytest.mark.parametrize("name", ["class token", "registers, mean", "attention pooling", "transformers"])
+def test_halo_deals_out_generic_attention(name):
+    """Against the dense matrix of the reference, from the map of the method whose own tests are elsewhere."""
+    subject = zoo.PICTURES[name]
+    net, x, target = subject.build().double(), zoo.pictures(subject, 2).double(), torch.tensor([3, 0])
+    first, count = subject.first, subject.grid[0] * subject.grid[1]
+    _, earlier, _ = oracle.layers(oracle.capture(net, x, target), first + count, 1)
+    g = attribute(net, x, target, "generic_attention").flatten(1)
+    for i, ours in enumerate(attribute(net, x, target, "halo").flatten(1)):
+        s = torch.cat([torch.zeros(first, dtype=g.dtype), g[i]])
+        A = [a.A[i].detach().mean(dim=0) for a in earlier]
+        expected = reference.dealt(s, A, list(range(first, first + count)), "shares")[first:]
+        torch.testing.assert_close(ours, expected, rtol=1e-8, atol=1e-15)
+        torch.testing.assert_close(ours.sum(), g[i].sum())
+
+
 @pytest.fixture
 def x() -> torch.Tensor:
     return zoo.pictures(zoo.PICTURES["class token"]).double()
