@@ -16,7 +16,11 @@ from gradtoken.errors import BadRelevance, GradTokenError
 from gradtoken.words import Words
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from matplotlib.figure import Figure
+    from rich.console import Console
+    from rich.text import Text
 
 Array = np.ndarray[Any, Any]
 Path = str | os.PathLike[str]
@@ -137,10 +141,10 @@ class Explanation:
         """Show the figure in the notebook, or else in the system's picture viewer."""
         Explanations((self,)).show(**style)
 
-    def __rich__(self) -> Any:
+    def __rich_console__(self, console: "Console", options: object) -> "Iterator[Text]":
         from gradtoken.draw.terminal import terminal
 
-        return terminal([self])
+        yield terminal([self], few=console.color_system == "standard")
 
     def _repr_png_(self) -> bytes:
         return files.rendered([self], ".png", {})
@@ -190,10 +194,10 @@ class Explanations(Sequence[Explanation]):
         """Show the figure in the notebook, or else in the system's picture viewer."""
         show(files.rendered(list(self.items), ".png", style))
 
-    def __rich__(self) -> Any:
+    def __rich_console__(self, console: "Console", options: object) -> "Iterator[Text]":
         from gradtoken.draw.terminal import terminal
 
-        return terminal(self.items)
+        yield terminal(self.items, few=console.color_system == "standard")
 
     def _repr_png_(self) -> bytes:
         return files.rendered(list(self.items), ".png", {})

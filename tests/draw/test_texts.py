@@ -182,6 +182,10 @@ def terminal(one, **options) -> str:
 def test_the_terminal():
     shown = terminal(example(), force_terminal=True, color_system="truecolor")
     assert "\x1b[30;48;2;" in shown
+    sixteen = terminal(
+        example("a b c d", np.array([1.0, 0.2, 0.0, -1.0])), force_terminal=True, color_system="standard"
+    )
+    assert [look in sixteen for look in ("\x1b[37;41ma", "\x1b[31mb", "\x1b[37;44md")] == [True] * 3
     plain = terminal(Explanations((example(), example(HOSTILE, name=HOSTILE))))
     assert "unforgettable" in plain
     assert "for POS:" in plain
