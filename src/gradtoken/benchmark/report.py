@@ -36,11 +36,14 @@ class Report:
     lines: tuple[Line, ...]
 
     @classmethod
-    def of(cls, root: Address) -> "Report":
-        """Read a run and draw its intervals. Raises BadRun where it holds nothing."""
+    def of(cls, root: Address, baseline: str = BASELINE) -> "Report":
+        """Read a run and draw its intervals. Raises BadRun where it holds nothing.
+
+        baseline: title of the method that the others are compared with.
+        """
         folder = RunFolder.open(root)
         protocol = protocol_of(folder)
-        base = next((v for v in folder.variants if v.title == BASELINE), None)
+        base = next((v for v in folder.variants if v.title == baseline), None)
         compared = column_of(folder, base) if base else None
         columns = (compared if compared and v == base else column_of(folder, v) for v in folder.variants)
         lines = ranked(list(summarised(started(columns), protocol, compared)), protocol.numbers[0])
