@@ -134,7 +134,7 @@ def test_masks_hide_words():
     one = example("a b c d", np.array([4.0, 3.0, 2.0, 1.0]))
     assert Shades.of(one, [one], Style(top=0.5)).hidden.tolist() == [False, False, True, True]
     assert Shades.of(one, [one], Style(threshold=0.7)).hidden.tolist() == [False, False, True, True]
-    assert "#aaa" in page([one], top=0.5)
+    assert "#737373" in page([one], top=0.5)
 
 
 def test_what_stands_out_is_told():

@@ -34,12 +34,12 @@ def body(one: "Explanation", shades: Shades) -> str:
     found = []
     for part in slices(one.words):
         if part.word is None:
-            found.append(escaped(part.text) if part.read else f'<span style="color:#999">{escaped(part.text)}</span>')
+            found.append(escaped(part.text) if part.read else f'<span style="color:#737373">{escaped(part.text)}</span>')
             continue
         i = part.word
         style = f"background:{shades.hex(i)};color:{shades.ink(i)};border-radius:.2em"
         style = "background:none;color:inherit" if shades.plain[i] else style
-        style = "background:none;color:#aaa" if shades.hidden[i] else style
+        style = "background:none;color:#737373" if shades.hidden[i] else style
         mark = "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}" if part.text in ("\n", "\r\n") else ""
         title = escaped(f"{shown(one, i)}: {number(float(one.relevance[i]))}{pieces[i]}")
         found.append(f'<mark style="{style}" title="{title}">{mark}{escaped(part.text)}</mark>')
