@@ -69,7 +69,7 @@ def test_a_node_of_a_ray_cluster_that_dies_costs_its_units_in_flight(tmp_path):
 def test_50001_samples_on_four_workers(tmp_path):
     found = harsh("many", tmp_path / "run", 50_001, 4)
     assert (found["counts"], found["ids"]) == ("50001 done, 0 failed, 0 missing", 50_001)
-    assert found["rows"] == 50_001
+    assert found["rows"] == 2 * 50_001  # of two metrics
 
 
 class Jumping(datetime):
