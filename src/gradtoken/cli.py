@@ -12,6 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from gradtoken import commands
+from gradtoken.commands.drawing import Blank, Colours, Form, Nearest, Pictures, Threshold, styled
+from gradtoken.commands.folders import Resume, explain_folder, resumed
+from gradtoken.commands.scale import Again, Cluster, Engine, Workers
 from gradtoken.commands.shared import (
     FAILED,
     PARTLY,
@@ -40,36 +43,18 @@ app.add_typer(commands.lists)
 app.add_typer(commands.benchmark, name="benchmark")
 
 Targets = Annotated[list[str] | None, typer.Option("--target", "-t", help="Class name or index; repeatable.")]
-Colours = Annotated[str | None, typer.Option(help="A colour map of matplotlib, for example jet.")]
-Nearest = Annotated[bool, typer.Option("--nearest", help="Patches as squares, not smoothed.")]
-Threshold = Annotated[float | None, typer.Option(help="Dim what is below this share of the maximum.")]
-Blank = Annotated[bool, typer.Option("--allow-blank", help="Also draw maps that are zero.")]
-
-
-def styled(colours: str | None, nearest: bool, threshold: float | None, shared_scale: bool) -> dict[str, Any]:
-    """The options of the drawing that were given, checked before anything is computed."""
-    from gradtoken.draw.style import Style
-
-    style = {"colours": colours, "interpolation": "nearest" if nearest else None, "threshold": threshold}
-    given = {name: value for name, value in style.items() if value is not None} | {"shared_scale": shared_scale}
-    Style.of(**given)
-    return given
 
 
 @app.command()
 def explain(  # noqa: PLR0913
-    pictures: Annotated[
-        list[str] | None, typer.Argument(help="Pictures, folders, patterns, texts (.txt); - reads stdin.")
-    ] = None,
+    pictures: Pictures = None,
     text: Texts = None,
     model: ModelName = "bundled",
     target: Targets = None,
     method: Annotated[list[str] | None, typer.Option(help="See `gradtoken methods`; repeatable.")] = None,
     set_: Settings = None,
     output: Annotated[Path | None, typer.Option("--out", "-o", help="A file, or a folder.")] = None,
-    form: Annotated[
-        str | None, typer.Option("--format", help="png (default), svg, pdf, html, npy, npz, json, txt.")
-    ] = None,
+    form: Form = None,
     merge: Merge = None,
     special: Special = False,
     windows: Windows = None,
@@ -81,6 +66,11 @@ def explain(  # noqa: PLR0913
     weights: Weights = None,
     labels: Labels = None,
     device: Device = None,
+    resume: Resume = False,
+    engine: Engine = "here",
+    workers: Workers = None,
+    address: Cluster = None,
+    retry_failed: Again = False,
 ) -> None:
     """Draw which parts of a picture, or which words of a text, speak for a class."""
     from gradtoken.batch import Destination, explain_all, found, parse_options
@@ -91,13 +81,17 @@ def explain(  # noqa: PLR0913
         style = styled(colours, nearest, threshold, shared_scale)
         options = parse_options(set_ or [])
         names = [*dict.fromkeys(method)] if method else "gradtoken"
-        options_of([names] if isinstance(names, str) else names, options)
+        chosen = options_of([names] if isinstance(names, str) else names, options)
+        where = resumed(resume, (engine, workers, address, retry_failed), device)
         request: dict[str, Any] = {"target": target, "method": names, "allow_blank": allow_blank} | options
         request |= reading_of(merge, special, windows)
         if texts := named(text or [], pictures):
             explain_texts(texts, loaded_model(model, weights, labels, device), request, (output, form), style)
             return
         files, missing = found(pictures) if pictures != ["-"] else ([sys.stdin.buffer.read()], 0)
+        if where:
+            explain_folder(files, (model, weights, labels), (target, chosen), (output, form, style), where)
+            return
         destination = Destination.of(output, form, len(files))
         loaded = loaded_model(model, weights, labels, device)
         if pictures == ["-"] and loaded.reads_texts:
