@@ -180,7 +180,6 @@ CANDIDATES: dict[str, Candidate] = {
     "all blocks, all queries": every_query,
     "all blocks, contrast": contrast(lambda p: gaze(p, spread="none")),
     "all blocks, shares, contrast": contrast(gaze),
-    "generic attention": generic_attention,
     "generic attention, shares": halo,
     "generic attention where gaze is": lambda p: generic_attention(p) * (gaze(p) > 0),
     "agreement of gaze and generic attention": both(gaze, generic_attention),
