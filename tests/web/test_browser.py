@@ -13,11 +13,12 @@ from gradtoken.models.bundled import FOLDER
 pytest.importorskip("gradio", reason="the extra `app` is not installed")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
+from tests import texts  # noqa: E402
 from tests.web.test_serving import start  # noqa: E402  which needs the extra
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")]
-SECONDS = 60_000  # milliseconds that anything may take on a machine that is busy
+SECONDS = 180_000  # milliseconds that anything may take on a machine that is busy
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def address(tmp_path_factory):
     server, address = start(tmp_path_factory.mktemp("browser"), bytes=1_000_000)
     yield address
     server.terminate()
-    server.wait(timeout=20)
+    server.wait(timeout=200)
     server.stdout.close()
 
 
@@ -181,6 +182,24 @@ def test_the_page_by_keyboard_alone(page):
     changed(page, lambda: page.keyboard.press("Enter"))
     page.wait_for_function("document.activeElement.dataset.class !== undefined")
     assert "giraffe" in page.inner_text(".gt-shown")
+
+
+def test_a_text_by_keyboard(page, tmp_path):
+    texts.bert().save_pretrained(tmp_path)
+    texts.tokenizer().save_pretrained(tmp_path)
+    page.get_by_role("tab", name="Text").click()
+    page.get_by_label("Text", exact=True).fill("The <b>film</b> was unforgettable")
+    page.get_by_label("Model of texts").fill(str(tmp_path))
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.get_by_role("button", name="Explain").click()
+    page.wait_for_selector(".gt-words mark")
+    assert "<b>film</b>" in page.inner_text(".gt-words .text")
+    page.focus(".gt-words")
+    page.keyboard.press("ArrowRight")
+    assert page.inner_text(".gt-text .gt-number") == page.get_attribute(".gt-words mark", "title")
+    page.click("[data-beside]:visible")
+    page.wait_for_function("document.querySelectorAll('.gt-words').length === 2")
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1280, "dark")])

@@ -105,7 +105,7 @@ def test_twenty_visitors_for_a_minute(tmp_path, capsys):
         full = memory(server)
     finally:
         server.terminate()
-        server.wait(timeout=20)
+        server.wait(timeout=200)
         server.stdout.close()
     assert [v.failure for v in visitors if v.failure] == []
     assert min(v.rounds for v in visitors) >= 1

@@ -35,7 +35,7 @@ def server(tmp_path_factory):
     server, address = start(folder, bytes=200_000)
     yield address, folder
     server.terminate()
-    server.wait(timeout=20)
+    server.wait(timeout=200)
     server.stdout.close()
     assert not list(folder.iterdir()), "temporary files were left behind"
 
@@ -105,7 +105,7 @@ def test_a_first_model_that_is_none_ends_the_server(tmp_path):
     code = "from gradtoken.web.serving import serve; from gradtoken.web.settings import Settings; "
     code += "serve(Settings(port=0, models=('no such model',)))"
     environment = os.environ | {"TMPDIR": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=environment)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=400, env=environment)
     assert "UnknownName: no model 'no such model'" in done.stderr
     assert not list(tmp_path.iterdir())
 

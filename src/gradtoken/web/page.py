@@ -154,7 +154,7 @@ def place_text(desk: Desk) -> Parts:
         allow_custom_value=settings.private,
     )
     methods = gr.Dropdown(list(usual.methods), value=list(usual.methods), multiselect=True, label="Methods")
-    return {"text": text, "model": model, "methods": methods, "read": gr.Button("Explain", variant="primary")}
+    return {"text": text, "model": model, "methods": methods, "read": gr.Button("Explain")}
 
 
 def place_text_classes(_: Desk) -> Parts:

@@ -26,6 +26,7 @@ HEADERS = {
     "x-content-type-options": "nosniff",
 }
 QUIETER = {"body_text_color_subdued": "#52525b", "body_text_color_subdued_dark": "#b4b4bd"}
+QUIETER |= {"color_accent": "*primary_600"}
 COLOURS = QUIETER | {
     f"{name}{side}": "*body_text_color_subdued"
     for name in ("block_info_text_color", "input_placeholder_color", "block_title_text_color", "block_label_text_color")
@@ -114,7 +115,7 @@ def build(desk: Desk, folder: str) -> Any:
         run_history=False,
         footer_links=[],
         max_file_size=1,
-        theme=gr.themes.Default(font=list(FONTS), font_mono=["monospace"]).set(**COLOURS),
+        theme=gr.themes.Default(primary_hue="blue", font=list(FONTS), font_mono=["monospace"]).set(**COLOURS),
         css=text_of("page.css"),
         head=f"<script>{text_of('page.js')}</script>",
     )
