@@ -258,6 +258,8 @@ def test_hub_model_of_timm_from_the_cache(tmp_path):
         ("keras:vit", "no model 'keras:vit'; expected one of"),
         ("./nowhere/at/all", "no model './nowhere/at/all'; expected one of .*FOLDER"),
         ("", "no model ''"),
+        ("a" * 5000, "no model .*; expected one of"),
+        ("a\0b", "no model .*; expected one of"),
     ],
 )
 def test_names_that_do_not_exist(name, message):

@@ -104,7 +104,7 @@ def from_name(name: str, weights: Path | None, preprocess: How, headless: bool) 
         )
     if name == "bundled":
         return load_bundled()
-    if name and Path(name).is_dir():
+    if os.path.isdir(name):  # which a name that no file can have is not
         return from_folder(Path(name), name, preprocess, headless)
     if NAME.fullmatch(name):
         return from_folder(fetch_repo(name), name, preprocess, headless)
