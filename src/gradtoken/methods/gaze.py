@@ -53,13 +53,14 @@ def scores_gained(probe: Probe, start: int) -> Tensor:
     """The sum over heads, blocks and the rows that are read of dy/dO, for content tokens. (B, K, S)"""
     run = probe.plain
     run.differentiate("Z", run.blocks[start:])
-    total = torch.zeros(1)
-    for block in run.blocks[start:]:
-        attention, v = run.attention[block], run.value("v", block)
+
+    def of_block(block: int) -> Tensor:
         read = readout(probe, block)[:, 0] > 0
-        gain = gained(attention, v, run.gradient("Z", block) * read[:, None, None, :, None]).sum(dim=2)
-        total = total.to(gain) + probe.layout.content(gain, gain.shape[-1])
-    return total
+        dZ = run.gradient("Z", block) * read[:, None, None, :, None]
+        gain = gained(run.attention[block], run.value("v", block), dZ).sum(dim=2)
+        return probe.layout.content(gain, gain.shape[2])
+
+    return torch.stack([of_block(block) for block in run.blocks[start:]]).sum(dim=0)
 
 
 def by_shares(probe: Probe, s: Tensor) -> Tensor:
