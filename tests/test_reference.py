@@ -420,6 +420,17 @@ TOY = {  # r of each sample; first; is_causal; sources and rows of each sample. 
 }
 
 
+def toy_case(name: str) -> tuple[nn.Module, dict[str, object], Tensor]:
+    """The toy model of a name, the inputs it is called with, and a target for each of two samples."""
+    torch.manual_seed(0)
+    net, mask = Toy(grouped="grouped" in name, probe="probe" in name, late="late" in name).eval(), None
+    if "pad" in name:
+        mask = torch.ones(2, 1, 1, 5, dtype=torch.bool)
+        mask[1, ..., 3:] = False
+    x, r = torch.randn(2, 5, 12, dtype=torch.float64), torch.tensor(TOY[name][0], dtype=torch.float64)
+    return net, {"x": x, "mask": mask, "r": r, "causal": TOY[name][2]}, torch.tensor([3, 1])
+
+
 @pytest.mark.parametrize("name", TOY)
 def test_a_toy_model_by_hand(name: str) -> None:
     r, first, causal, sources, rows = TOY[name]

@@ -14,7 +14,7 @@ from tests.methods.test_gradtoken import worst
 from tests.methods.test_score_gradient import CHANGES, changed
 from tests.reference import gradtoken as oracle
 from tests.reference import score_gradient as reference
-from tests.test_reference import TOY, Toy
+from tests.test_reference import TOY, toy_case
 
 VARIANTS = list(itertools.product(("shares", "average", "none"), ("after", "before"), (0, 2)))
 
@@ -45,13 +45,7 @@ def test_text_with_padding_equals_the_reference(build):
 
 @pytest.mark.parametrize("name", [name for name in TOY if name != "first token, causal"])  # which sees itself alone
 def test_readouts_and_masks_of_a_toy_model_equal_the_reference(name):
-    torch.manual_seed(0)
-    net, mask = Toy(grouped="grouped" in name, probe="probe" in name, late="late" in name).eval(), None
-    if "pad" in name:
-        mask = torch.ones(2, 1, 1, 5, dtype=torch.bool)
-        mask[1, ..., 3:] = False
-    x, r = torch.randn(2, 5, 12, dtype=torch.float64), torch.tensor(TOY[name][0], dtype=torch.float64)
-    inputs, target = {"x": x, "mask": mask, "r": r, "causal": TOY[name][2]}, torch.tensor([3, 1])
+    net, inputs, target = toy_case(name)
     record, probe = oracle.capture(net, inputs, target), Probe(net, inputs, target)
     expected = reference.gaze(record, first=probe.layout.first, tokens=probe.layout.count)
     assert worst(gaze(probe)[:, 0], expected) < 1e-10

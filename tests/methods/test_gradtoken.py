@@ -14,7 +14,7 @@ from gradtoken.methods.gradtoken import Propagation, gradtoken
 from gradtoken.probe import Probe
 from tests import zoo
 from tests.reference import gradtoken as oracle
-from tests.test_reference import TOY, Toy
+from tests.test_reference import TOY, toy_case
 
 VARIANTS = list(itertools.product(oracle.PROPAGATIONS, oracle.HEADS, (1, 2, 4)))
 
@@ -73,13 +73,7 @@ def test_text_with_padding_equals_the_reference(build):
 
 @pytest.mark.parametrize("name", [name for name in TOY if name != "first token, causal"])  # which sees itself alone
 def test_readouts_and_masks_of_a_toy_model_equal_the_reference(name):
-    torch.manual_seed(0)
-    net, mask = Toy(grouped="grouped" in name, probe="probe" in name, late="late" in name).eval(), None
-    if "pad" in name:
-        mask = torch.ones(2, 1, 1, 5, dtype=torch.bool)
-        mask[1, ..., 3:] = False
-    x, r = torch.randn(2, 5, 12, dtype=torch.float64), torch.tensor(TOY[name][0], dtype=torch.float64)
-    inputs, target = {"x": x, "mask": mask, "r": r, "causal": TOY[name][2]}, torch.tensor([3, 1])
+    net, inputs, target = toy_case(name)
     record, probe = oracle.capture(net, inputs, target), Probe(net, inputs, target)
     at = {"first": probe.layout.first, "tokens": probe.layout.count}
     for propagation in oracle.PROPAGATIONS:
