@@ -1,6 +1,6 @@
 """Run as a program: what survives kills, full and read-only disks. Prints what it found as JSON.
 
-python -m tests.benchmark.harsh kills FOLDER COUNT PLANS | full FOLDER | nodes FOLDER | many FOLDER COUNT WORKERS
+python -m tests.benchmark.harsh kills FOLDER COUNT PLANS | full | tasks | nodes FOLDER | many FOLDER COUNT WORKERS
 """
 
 import json
@@ -211,6 +211,17 @@ def nodes(folder):
     }
 
 
+def tasks(folder):
+    """The same on a Ray of this machine alone."""
+    from gradtoken.benchmark.running import How, run
+
+    tiny = prepared()
+    folder.mkdir(parents=True)
+    (plan,) = plans_of(tiny, folder, 1)
+    whole = merged(run(plan, folder / "whole"), folder)
+    return {"same": merged(run(plan, folder / "run", how=How("ray")), folder) == whole}
+
+
 def pids_of(node):
     """The processes of a Ray node, its workers included."""
     found, added = {node.all_processes["raylet"][0].process.pid}, True
@@ -253,5 +264,5 @@ def range_names(count):
 
 if __name__ == "__main__":
     task, place, *numbers = sys.argv[1:]
-    tasks = {"kills": kills, "full": full, "nodes": nodes, "many": many}
-    print(json.dumps(tasks[task](Path(place), *map(int, numbers))))
+    known = {"kills": kills, "full": full, "nodes": nodes, "tasks": tasks, "many": many}
+    print(json.dumps(known[task](Path(place), *map(int, numbers))))

@@ -54,11 +54,21 @@ def test_a_full_and_a_read_only_disk(tmp_path):
     assert (found["after"], found["rewritten"], found["same"]) == ("120 done, 0 failed, 0 missing", 0, True)
 
 
+def on_loopback():
+    """A command that gives a program no network but its own machine, for Ray listens on all that there are."""
+    return [*namespace("-n"), "bash", "-c", 'ip link set lo up && exec "$@"', "bash"]
+
+
+@pytest.mark.slow
+def test_ray_gives_the_same_bytes(tmp_path):
+    pytest.importorskip("ray")
+    assert harsh("tasks", tmp_path / "runs", before=on_loopback())["same"]
+
+
 @pytest.mark.slow
 def test_a_node_of_a_ray_cluster_that_dies_costs_its_units_in_flight(tmp_path):
     pytest.importorskip("ray")
-    alone = [*namespace("-n"), "bash", "-c", 'ip link set lo up && exec "$@"', "bash"]
-    found = harsh("nodes", tmp_path / "runs", before=alone)
+    found = harsh("nodes", tmp_path / "runs", before=on_loopback())
     assert found["by the dead node"] > 0
     assert found["by the other"] > 0
     assert found["same"]

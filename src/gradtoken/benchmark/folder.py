@@ -160,13 +160,16 @@ class RunFolder:
     def done(self) -> dict[str, tuple[int, int]]:
         """Units of each method that are there, of how many; a file is not opened, and may be damaged."""
         units = self.units
-        return {v.title: (sum(self.name(v, unit) in names for unit in units), len(units)) for v, names in self.listed()}
-
-    def listed(self) -> Iterator[tuple[Variant, set[str]]]:
-        """Each method with the names of its files, whatever they hold."""
+        found = {}
         for variant in self.variants:
-            folder = f"{ROWS}/{variant.key}"
-            yield variant, {f"{folder}/{name}" for name in self.store.names(folder)}
+            names = self.names(variant)
+            found[variant.title] = (sum(self.name(variant, unit) in names for unit in units), len(units))
+        return found
+
+    def names(self, variant: Variant) -> set[str]:
+        """Names of a method's files, whatever they hold."""
+        folder = f"{ROWS}/{variant.key}"
+        return {f"{folder}/{name}" for name in self.store.names(folder)}
 
     def all_rows(self, variant: Variant) -> Iterator[Row]:
         """The rows of a method, unit by unit."""

@@ -134,7 +134,7 @@ class Survey:
     @classmethod
     def of(cls, plan: Plan, folder: RunFolder, again: bool) -> "Survey":
         """As it is now."""
-        return cls(plan, folder, again, {name for _, names in folder.listed() for name in names} | folder.marks)
+        return cls(plan, folder, again, folder.marks.union(*map(folder.names, plan.variants)))
 
     def lacking(self, unit: range, say: Callable[[Event], None]) -> tuple[str, ...]:
         """Keys of the methods that a unit lacks, in the order of the plan."""
