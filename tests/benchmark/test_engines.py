@@ -91,6 +91,7 @@ def deadly(plan, tmp_path, monkeypatch):
     return armed
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_replaced(deadly, whole, tmp_path):
     folder = run(deadly(2), tmp_path / "run", how=How(workers=2))
     rows = merge(folder, tmp_path / "all.parquet")
@@ -98,6 +99,7 @@ def test_a_worker_that_dies_is_replaced(deadly, whole, tmp_path):
     assert not os.listdir(tmp_path / "bullets")
 
 
+@pytest.mark.slow
 def test_a_unit_that_kills_every_worker_stays_missing_and_the_rest_is_done(deadly, plan, tmp_path):
     said = []
     poisoned = deadly(9)
