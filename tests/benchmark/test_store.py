@@ -138,7 +138,7 @@ def test_a_file_system_that_does_not_exist_or_answer(plan, monkeypatch):
         ("runs/a", Path("runs/a")),
         ("/runs/a b", Path("/runs/a b")),
         ("s3://bucket/run/", "s3://bucket/run"),
-        ("file:///tmp/x", Path("/tmp/x")),
+        ("file:///runs/x", Path("/runs/x")),
         ("simplecache::s3://b/r", "simplecache::s3://b/r"),
         ("~/x", Path(os.path.expanduser("~/x"))),
         ("C:x", Path("C:x")),

@@ -34,7 +34,9 @@ def body(one: "Explanation", shades: Shades) -> str:
     found = []
     for part in slices(one.words):
         if part.word is None:
-            found.append(escaped(part.text) if part.read else f'<span style="color:#737373">{escaped(part.text)}</span>')
+            found.append(
+                escaped(part.text) if part.read else f'<span style="color:#737373">{escaped(part.text)}</span>'
+            )
             continue
         i = part.word
         style = f"background:{shades.hex(i)};color:{shades.ink(i)};border-radius:.2em"
