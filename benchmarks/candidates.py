@@ -32,7 +32,8 @@ def by_head(probe: Probe, block: int) -> Tensor:
 
 def last(probe: Probe) -> Tensor:
     """That of the last block. (B, K, H, S)"""
-    return by_head(probe, probe.plain.blocks[-1])
+    gain = gained(probe.last, *probe.end)
+    return probe.layout.content(gain, gain.shape[3])
 
 
 def signed(probe: Probe) -> Tensor:
@@ -44,7 +45,12 @@ def mean_attention(probe: Probe) -> Tensor:
     """Abar over the patches. (B, S, S)"""
     run = probe.plain
     means = torch.stack([run.A(block).mean(dim=1) for block in run.blocks[:-1]]).mean(dim=0)
-    return probe.layout.content(probe.layout.content(means, means.shape[2]).mT, means.shape[1]).mT
+    return among_patches(probe, means)
+
+
+def among_patches(probe: Probe, A: Tensor) -> Tensor:
+    """Rows and columns of the patches. (B, N, N) -> (B, S, S)"""
+    return probe.layout.content(probe.layout.content(A, A.shape[2]).mT, A.shape[1]).mT
 
 
 def columns(A: Tensor) -> Tensor:
@@ -94,7 +100,7 @@ def by_values(probe: Probe) -> Tensor:
     run = probe.plain
     weighted = [(run.A(b) * run.value("v", b).norm(dim=3)[:, :, None]).mean(dim=1) for b in run.blocks[:-1]]
     means = torch.stack(weighted).mean(dim=0)
-    A = probe.layout.content(probe.layout.content(means, means.shape[2]).mT, means.shape[1]).mT
+    A = among_patches(probe, means)
     return torch.einsum("bij,bkj->bki", columns(A), signed(probe)).clamp(min=0)
 
 
@@ -105,7 +111,7 @@ def gradient_weighted(probe: Probe) -> Tensor:
 
     def step(block: int, row: Tensor) -> Tensor:
         if block == end:
-            return gained(probe.last, *read(probe)).clamp(min=0).mean(dim=2)
+            return gained(probe.last, *probe.end).clamp(min=0).mean(dim=2)
 
         def E(i: int, j: int) -> Tensor:
             return (run.dA(block, i, j) * run.A(block, i, j)[:, None]).clamp(min=0).mean(dim=2)
@@ -113,11 +119,6 @@ def gradient_weighted(probe: Probe) -> Tensor:
         return through(run.attention[block], row, E)
 
     return content(probe, descend(probe, step, 0))
-
-
-def read(probe: Probe) -> tuple[Tensor, Tensor]:
-    """Values and gradient of the last block, of which the readout's rows alone have one."""
-    return probe.end
 
 
 def every_query(probe: Probe) -> Tensor:

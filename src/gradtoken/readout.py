@@ -24,8 +24,13 @@ def readout(probe: Probe, block: int | None = None) -> Tensor:
     read, last = probe.readers.to(probe.dq.dtype), len(probe.attention) - 1
     total = probe.attention[last if block is None else block].shape[2]
     if block not in (None, last) and (not probe.last.square or total != read.shape[1]):
-        read = widened(probe, probe.layout.content(probe.reachable, probe.reachable.shape[1]).to(read), total)
+        read = widened(probe, visible_content(probe).to(read), total)
     return (read / read.sum(dim=1, keepdim=True))[:, None]
+
+
+def visible_content(probe: Probe) -> Tensor:
+    """Content tokens that are no padding. (B, S) bool"""
+    return probe.layout.content(probe.reachable, probe.reachable.shape[1])
 
 
 def widened(probe: Probe, content: Tensor, total: int) -> Tensor:
@@ -74,7 +79,7 @@ def content(probe: Probe, row: Tensor) -> Tensor:
 
     A row over a class token alone, which joined late, has none.
     """
-    seen, total = probe.layout.content(probe.reachable, probe.reachable.shape[1]), row.shape[-1]
+    seen, total = visible_content(probe), row.shape[-1]
     found = probe.layout.content(row, total) if total >= probe.layout.count else row.new_zeros(*row.shape[:2], 1)
     R = found * seen[:, None]
     return R.expand(-1, probe.scores.shape[1], -1)
@@ -97,7 +102,7 @@ def present(probe: Probe, total: int) -> Tensor:
 
 def content_weights(probe: Probe, total: int) -> Tensor:
     """Content tokens that can be seen, as weights that sum to 1. (B, total)"""
-    seen = probe.layout.content(probe.reachable, probe.reachable.shape[1]).to(probe.dq.dtype)
+    seen = visible_content(probe).to(probe.dq.dtype)
     return widened(probe, seen / seen.sum(dim=1, keepdim=True), total)
 
 

@@ -13,6 +13,7 @@ from gradtoken.inputs import Inputs, mapped
 from gradtoken.methods import METHODS
 from gradtoken.probe import Probe
 from gradtoken.progress import track
+from gradtoken.readout import visible_content
 from gradtoken.targets import called, logits_of
 
 
@@ -38,7 +39,7 @@ def decompx(probe: Probe) -> Tensor:
     """
     R = torch.stack([shares(probe, i) for i in track(range(probe.batch), "samples")])
     R = probe.layout.content(R, R.shape[2])
-    return R * probe.layout.content(probe.reachable, probe.reachable.shape[1])[:, None]
+    return R * visible_content(probe)[:, None]
 
 
 def shares(probe: Probe, sample: int) -> Tensor:

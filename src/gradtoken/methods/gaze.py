@@ -10,7 +10,7 @@ from gradtoken.errors import UnknownName
 from gradtoken.methods import METHODS
 from gradtoken.methods.gradtoken import average_matmul
 from gradtoken.probe import Probe
-from gradtoken.readout import first_block, readout, widened
+from gradtoken.readout import first_block, readout, visible_content, widened
 from gradtoken.softmax import check_choice, gained
 
 Spread = Literal["shares", "average", "none"]
@@ -41,11 +41,10 @@ def gaze(probe: Probe, *, start: int = 0, spread: Spread = "shares", clip: Clip 
         if name not in get_args(type_):
             raise UnknownName.among(kind, name, get_args(type_))
     check_choice(probe)
-    seen = probe.layout.content(probe.reachable, probe.reachable.shape[1])[:, None]
-    s = scores_gained(probe, first_block(probe, start, 0)) * seen
+    s = scores_gained(probe, first_block(probe, start, 0)) * visible_content(probe)[:, None]
     s = s.clamp(min=0) if clip == "before" else s
     if probe.earlier and spread != "none":
-        s = SPREADS[spread](probe, s) * seen
+        s = SPREADS[spread](probe, s)
     return s.clamp(min=0)
 
 
@@ -66,17 +65,18 @@ def scores_gained(probe: Probe, start: int) -> Tensor:
 def by_shares(probe: Probe, s: Tensor) -> Tensor:
     """P s with P = Abar over the patches and its columns divided by their sums, which keeps the sum of s. (B, K, S)"""
     blocks, total = probe.earlier, probe.earlier[0].shape[2]
-    content = widened(probe, probe.layout.content(probe.reachable, probe.reachable.shape[1]).to(s.dtype), total)
+    seen = visible_content(probe).to(s.dtype)
+    content = widened(probe, seen, total)
     drawn = torch.stack([average_rows(A, content) for A in blocks]).sum(dim=0)
     drawn = probe.layout.content(drawn, drawn.shape[1])[:, None]
     values = widened(probe, s / drawn.where(drawn > 0, 1), total).mT.contiguous()
     spread = torch.stack([average(A, values) for A in blocks]).sum(dim=0)
-    return probe.layout.content(spread.mT, total)
+    return probe.layout.content(spread.mT, total) * seen[:, None]
 
 
 def by_average(probe: Probe, s: Tensor) -> Tensor:
     """Abar s, GradToken's propagation. (B, K, S)"""
-    return average_matmul(probe, s[:, :, None], probe.earlier)[:, :, 0]
+    return average_matmul(probe, s[:, :, None], probe.earlier)[:, :, 0] * visible_content(probe)[:, None]
 
 
 SPREADS = {"shares": by_shares, "average": by_average}

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from gradtoken.methods import METHODS
 from gradtoken.probe import Probe
-from gradtoken.readout import over_content
+from gradtoken.readout import over_content, visible_content
 
 
 @METHODS.add(
@@ -22,6 +22,6 @@ def gradcam_features(probe: Probe) -> Tensor:
     run, block = probe.plain, over_content(probe)[-1]
     X, dX = run.value("features", block).mT, run.gradient("features", block).mT  # (B, C, N), (B, K, C, N)
     X, dX = (probe.layout.content(x, x.shape[-1]) for x in (X, dX))
-    seen = probe.layout.content(probe.reachable, probe.reachable.shape[1]).to(X.dtype)[:, None]
+    seen = visible_content(probe).to(X.dtype)[:, None]
     w = (dX * seen[:, None]).sum(dim=-1) / seen.sum(dim=-1, keepdim=True)
     return (w @ X).clamp(min=0) * seen

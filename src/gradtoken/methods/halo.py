@@ -22,5 +22,4 @@ def halo(probe: Probe, *, start: int = 0) -> Tensor:
     start: the first block of generic attention, counted from 0; P has all blocks but the last.
     """
     g = generic_attention(probe, start=start)
-    seen = probe.layout.content(probe.reachable, probe.reachable.shape[1])[:, None]
-    return by_shares(probe, g) * seen if probe.earlier else g
+    return by_shares(probe, g) if probe.earlier else g

@@ -5,6 +5,7 @@ from torch import Generator, Tensor
 
 from gradtoken.methods import METHODS
 from gradtoken.probe import Probe
+from gradtoken.readout import visible_content
 from gradtoken.seeds import seeded
 
 
@@ -25,5 +26,5 @@ def random(probe: Probe, *, generator: Generator | None = None) -> Tensor:
     """
     source = seeded(generator)
     R = torch.rand(1, probe.layout.count, generator=source, device=source.device, dtype=torch.float64).to(probe.dq)
-    R = R * probe.layout.content(probe.reachable, probe.reachable.shape[1])
+    R = R * visible_content(probe)
     return R[:, None].expand(-1, probe.scores.shape[1], -1)
