@@ -1,6 +1,6 @@
 """All protocols, all methods, the real models at hand: run folders, tables and one page.
 
-    python -m benchmarks.evaluation run --pictures FOLDER --masks FOLDER --weights NAME=FILE ... --runs DIR
+    python -m benchmarks.evaluation run --pictures FOLDER --masks FOLDER --weights NAME=FILE bundled ... --runs DIR
     python -m benchmarks.evaluation page --runs DIR
 
 `run` goes on with what DIR holds; `--methods`, `--experiments` and `--limit` (the first samples of the same run) choose
@@ -75,9 +75,9 @@ def carry_out(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     asked = chosen(options.experiments)
     for item in options.weights:
-        name, file = item.split("=", 1)
+        name = item.partition("=")[0]
         for data in ("masks", "pictures"):
-            model = load(f"timm:{name}", weights=file)
+            model = loaded(item)
             plans, roots = [], []
             for experiment in asked:
                 if experiment.data == data:
@@ -91,6 +91,12 @@ def carry_out(options: argparse.Namespace) -> None:
             if plans:
                 with bars():
                     run_all(plans, roots, options.limit)
+
+
+def loaded(item: str) -> Model:
+    """NAME=FILE, or the name of a model that needs no file of weights."""
+    name, _, file = item.partition("=")
+    return load(f"timm:{name}", weights=file) if file else load(name)
 
 
 def planned(experiment: Experiment, model: Model, options: argparse.Namespace) -> Plan:
@@ -172,7 +178,7 @@ def main() -> None:
         task.add_argument("--runs", type=Path, required=True, help="folder of run folders")
     work.add_argument("--pictures", type=Path, required=True)
     work.add_argument("--masks", type=Path, required=True)
-    work.add_argument("--weights", nargs="+", required=True, metavar="NAME=FILE", help=", ".join(NAMES))
+    work.add_argument("--weights", nargs="+", required=True, metavar="NAME=FILE", help=", ".join(NAMES) + "; bundled")
     work.add_argument("--methods", nargs="+", default=list(METHODS))
     work.add_argument("--experiments", nargs="+", default=[], help="beginnings of their names")
     work.add_argument("--limit", type=int)
