@@ -3,18 +3,22 @@
     python -m benchmarks.evaluation run --part report ... --runs DIR
     python -m benchmarks.beyond --runs DIR
 
-writes benchmarks/results/beyond.csv and the table below the mark in docs/beyond-gradtoken.md.
+writes benchmarks/results/beyond.csv and the table below the mark in docs/beyond-gradtoken.md. With `--whole` a protocol
+of single pictures is read from runs of all samples instead, those of the part alone.
 """
 
 import argparse
 import csv
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from benchmarks.evaluation import EXPERIMENTS
+from benchmarks.evaluation import EXPERIMENTS, Experiment, part_of
 from gradtoken.benchmark.report import Report
-from gradtoken.benchmark.summary import Estimate, Line
+from gradtoken.benchmark.summary import BASELINE, Estimate, Line
 from gradtoken.benchmark.written import table
+from gradtoken.data.opening import open_data
 from gradtoken.errors import BadRun
 
 RESULTS, PAGE, MARK = Path("benchmarks/results/beyond.csv"), Path("docs/beyond-gradtoken.md"), "<!-- measured -->"
@@ -30,6 +34,8 @@ TITLES = {
     "localisation/agcam2024": ("box IoU", "IoU"),
     "perturbation/chefer2021": ("positive", "positive"),
 }
+SINGLE = ("energy-in-mask", "pointing-game", "localisation/agcam2024", "perturbation/chefer2021")
+HEAD = "number model better samples method value low high from_best from_best_low from_best_high"
 EXTRA = {"perturbation/chefer2021": ("negative", "negative")}
 
 
@@ -53,7 +59,23 @@ class Column:
         return self.apart[method].low <= 0 <= self.apart[method].high
 
 
-def columns(runs: Path) -> list[Column]:
+@dataclass(frozen=True)
+class Held:
+    """Where the held-out samples are: runs of these alone, or `whole` runs of which only `samples` are read."""
+
+    runs: Path
+    whole: Path | None
+    samples: frozenset[str]
+
+    def report(self, model: str, experiment: Experiment, baseline: str = BASELINE) -> Report:
+        """Of the run of all samples where there is one."""
+        parts = (model, experiment.name)
+        if self.whole and experiment.protocol in SINGLE and self.whole.joinpath(*parts).is_dir():
+            return Report.of(self.whole.joinpath(*parts), baseline, self.samples)
+        return Report.of(self.runs.joinpath(*parts), baseline)
+
+
+def columns(held: Held) -> list[Column]:
     """What is there, protocol by protocol."""
     found = []
     for experiment in EXPERIMENTS:
@@ -61,20 +83,20 @@ def columns(runs: Path) -> list[Column]:
             wanted = [one.get(experiment.protocol) for one in (TITLES, EXTRA)]
             for title, number in (pair for pair in wanted if pair and not experiment.grid):
                 try:
-                    found.append(column(runs / name / experiment.name, title, number, model))
+                    found.append(column(partial(held.report, name, experiment), title, number, model))
                 except BadRun as error:
                     print(f"{experiment.name}, {name}: {error}")
     return found
 
 
-def column(root: Path, title: str, number: str, model: str) -> Column:
+def column(read: Callable[..., Report], title: str, number: str, model: str) -> Column:
     """Read a run twice: for its best method, and for the differences from that."""
-    report = Report.of(root)
+    report = read()
     (better,) = (one.better for one in report.protocol.numbers if one.name == number)
     kept = by_method(report.lines)
     values = {method: line.numbers[number] for method, line in kept.items()}
     best = (max if better == "higher" else min)(values, key=lambda method: values[method].value)
-    again = by_method(Report.of(root, best).lines)
+    again = by_method(read(best).lines)
     apart = {method: line.differences[number] for method, line in again.items() if line.differences}
     return Column(title, model, better, values, apart, max(line.samples for line in kept.values()))
 
@@ -107,26 +129,11 @@ def page(found: list[Column]) -> str:
     return table(head, [["better", "", *(one.better for one in found)], sizes, *rows])
 
 
-def write(runs: Path) -> None:
+def write(found: list[Column]) -> None:
     """Both files."""
-    found = columns(runs)
     with RESULTS.open("w", newline="") as file:
         out = csv.writer(file, lineterminator="\n")
-        out.writerow(
-            [
-                "number",
-                "model",
-                "better",
-                "samples",
-                "method",
-                "value",
-                "low",
-                "high",
-                "from_best",
-                "from_best_low",
-                "from_best_high",
-            ]
-        )
+        out.writerow(HEAD.split())
         for one in found:
             for method, value in sorted(one.values.items()):
                 apart = one.apart.get(method)
@@ -138,8 +145,14 @@ def write(runs: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=Path, required=True, help="folder of run folders")
-    write(parser.parse_args().runs)
+    parser.add_argument("--runs", type=Path, required=True, help="folder of run folders of the part")
+    parser.add_argument("--whole", type=Path, help="folder of run folders of all samples")
+    parser.add_argument("--pictures", type=Path, help="the data set of these")
+    options = parser.parse_args()
+    if (options.whole is None) != (options.pictures is None):
+        parser.error("--whole and --pictures go together")
+    samples = part_of(open_data(options.pictures), "report").ids if options.whole else ()
+    write(columns(Held(options.runs, options.whole, frozenset(samples))))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from gradtoken.benchmark import html, written
+from gradtoken.benchmark.columns import column_of
 from gradtoken.benchmark.pictures import shown
 from gradtoken.benchmark.plan import fingerprint_of, planned
 from gradtoken.benchmark.report import Report
@@ -47,6 +48,18 @@ def test_lines_are_ranked_and_failures_counted(report):
     assert (refusal.count, report.failed) == (3, 3)
     assert set(refusal.methods) == {"gradtoken", "random", "raw_attention"}
     assert report.measured
+
+
+def test_a_report_of_some_samples(folder, report):
+    every = column_of(folder, folder.variants[0]).measured[0]
+    some = Report.of(folder.root, samples=set(every.ids[:2]))
+    (line,) = [line for line in some.lines if line.title == folder.variants[0].title]
+    means = {name: value[:2].mean(axis=0) for name, value in every.values.items()}
+    assert line.samples == 2
+    assert line.numbers["abpc"].value == pytest.approx(float(report.protocol.conclude(means)["abpc"]))
+    assert line.failed == 0
+    with pytest.raises(BadRun, match="no results"):
+        Report.of(folder.root, samples={"another"})
 
 
 def test_markdown(report):

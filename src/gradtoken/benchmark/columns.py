@@ -3,8 +3,8 @@
 import os
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,12 @@ class Measured:
     ask: str
     ids: tuple[str, ...]
     values: dict[str, Array]
+
+    def among(self, ids: Set[str]) -> "Measured":
+        """The values of some samples."""
+        kept = [i for i, name in enumerate(self.ids) if name in ids]
+        values = {name: values[kept] for name, values in self.values.items()}
+        return replace(self, ids=tuple(self.ids[i] for i in kept), values=values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +63,12 @@ class Column:
     def ids(self) -> set[str]:
         """Every sample that was tried."""
         return {id for one in self.measured for id in one.ids} | set(self.reasons)
+
+    def among(self, ids: Set[str]) -> "Column":
+        """What it holds of some samples; units stay those of all."""
+        measured = tuple(one.among(ids) for one in self.measured)
+        reasons = {id: reason for id, reason in self.reasons.items() if id in ids}
+        return replace(self, measured=tuple(one for one in measured if one.ids), reasons=reasons)
 
 
 def unexplained(reasons: Iterable[str], measured: bool) -> int:

@@ -3,12 +3,13 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from gradtoken.benchmark.columns import Column, column_of
 from gradtoken.benchmark.folder import RunFolder
+from gradtoken.benchmark.plan import Variant
 from gradtoken.benchmark.store import Address
 from gradtoken.benchmark.summary import BASELINE, Line, summarised
 from gradtoken.errors import BadRun
@@ -36,16 +37,21 @@ class Report:
     lines: tuple[Line, ...]
 
     @classmethod
-    def of(cls, root: Address, baseline: str = BASELINE) -> "Report":
+    def of(cls, root: Address, baseline: str = BASELINE, samples: Set[str] | None = None) -> "Report":
         """Read a run and draw its intervals. Raises BadRun where it holds nothing.
 
-        baseline: title of the method that the others are compared with.
+        baseline: title of the method that the others are compared with. samples: read these alone.
         """
         folder = RunFolder.open(root)
         protocol = protocol_of(folder)
+
+        def read(variant: Variant) -> Column:
+            column = column_of(folder, variant)
+            return column if samples is None else column.among(samples)
+
         base = next((v for v in folder.variants if v.title == baseline), None)
-        compared = column_of(folder, base) if base else None
-        columns = (compared if compared and v == base else column_of(folder, v) for v in folder.variants)
+        compared = read(base) if base else None
+        columns = (compared if compared and v == base else read(v) for v in folder.variants)
         lines = ranked(list(summarised(started(columns), protocol, compared)), protocol.numbers[0])
         if not lines:
             raise BadRun(f"{root} holds no results yet; go on with the run")

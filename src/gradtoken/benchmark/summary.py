@@ -150,16 +150,9 @@ def compared(
         both = set(one.ids) & set(base.ids)
         if not both:
             return 0, {}
-        base = only(base, both)
-        found, of_base = (resampling.drawn(part, protocol) for part in (only(one, both), base))
+        base = base.among(both)
+        found, of_base = (resampling.drawn(part, protocol) for part in (one.among(both), base))
     return len(base.ids), {name: found.numbers[name] - of_base.numbers[name] for name in found.numbers}
-
-
-def only(one: Measured, ids: set[str]) -> Measured:
-    """The values of some samples."""
-    kept = [i for i, name in enumerate(one.ids) if name in ids]
-    values = {name: values[kept] for name, values in one.values.items()}
-    return Measured(one.title, one.ask, tuple(one.ids[i] for i in kept), values)
 
 
 def estimate(drawn: Array) -> Estimate:
