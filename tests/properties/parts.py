@@ -124,7 +124,16 @@ class Attention(nn.Module):
         no, out = (None, None, False, 0.0), (self.out.weight, self.out.bias)
         mask = None if self.bias is None else self.bias.repeat(len(x), 1, 1)
         made, _ = F.multi_head_attention_forward(
-            *first, self.d.channels, self.d.heads, torch.cat(W), bias, *no, *out, False, need_weights=False, attn_mask=mask
+            *first,
+            self.d.channels,
+            self.d.heads,
+            torch.cat(W),
+            bias,
+            *no,
+            *out,
+            False,
+            need_weights=False,
+            attn_mask=mask,
         )
         return made.transpose(0, 1)
 
@@ -146,7 +155,7 @@ class Block(nn.Module):
         return x if self.mlp is None else self.added(x, self.mlp, 1)
 
     def added(self, x: Tensor, branch: nn.Module, i: int) -> Tensor:
-        """x + branch(norm(x)), or norm(x + branch(x))."""
+        """Give x + branch(norm(x)), or norm(x + branch(x))."""
         y = branch(self.norms[i](x) if self.kind == "pre" else x)
         x = x + (y if self.scales is None else y * self.scales[i])
         return self.norms[i](x) if self.kind == "post" else x
@@ -200,7 +209,10 @@ def designs(draw: st.DrawFn, **fixed: object) -> Design:
         readout=draw(st.sampled_from(Readout.__args__)),
         spelling=draw(st.sampled_from(Spelling.__args__)),
         norm=draw(st.sampled_from(Norm.__args__)),
-        **{name: draw(st.booleans()) for name in ("joined", "qkv_bias", "qk_norm", "relative_bias", "layer_scale", "mlp")},
+        **{
+            name: draw(st.booleans())
+            for name in ("joined", "qkv_bias", "qk_norm", "relative_bias", "layer_scale", "mlp")
+        },
         seed=draw(st.integers(0, 3)),
     )
     d = replace(d, **fixed)
