@@ -27,6 +27,7 @@ LAYERS = [
     ["maximising"],
     ["manual", "attribution"],
     ["models"],
+    ["adapters"],
     ["data", "metrics"],
     ["protocols"],
     ["draw"],

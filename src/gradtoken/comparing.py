@@ -17,7 +17,7 @@ from gradtoken.explaining import Case, file_name, listed, options_of
 from gradtoken.methods import METHODS
 from gradtoken.methods.gradtoken import Propagation, head_maps
 from gradtoken.models.load import load
-from gradtoken.models.model import Model
+from gradtoken.models.model import Model, Pipeline
 from gradtoken.models.pictures import Source, open_picture
 from gradtoken.probe import Probe
 from gradtoken.progress import track
@@ -28,7 +28,7 @@ Rows = Literal["pictures", "classes"]
 
 def compare(
     pictures: Source | Sequence[Source],
-    model: str | nn.Module | Model = "bundled",
+    model: str | nn.Module | Pipeline | Model = "bundled",
     target: Class | Score | Sequence[Class | Score] = None,
     method: str | Sequence[str] = "all",
     *,

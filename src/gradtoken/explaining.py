@@ -16,7 +16,7 @@ from gradtoken.choosing import Choice, Class, Score
 from gradtoken.errors import BadTarget, UnknownName
 from gradtoken.methods import METHODS
 from gradtoken.models.load import load
-from gradtoken.models.model import Model
+from gradtoken.models.model import Model, Pipeline
 from gradtoken.models.pictures import Source, open_picture
 from gradtoken.models.texts import open_text
 from gradtoken.probe import Probe
@@ -29,7 +29,7 @@ PACKAGES |= {"torchvision": "torchvision", "open_clip": "open_clip_torch"}
 
 def explain(
     picture: Source,
-    model: str | nn.Module | Model = "bundled",
+    model: str | nn.Module | Pipeline | Model = "bundled",
     target: Class | Score | Sequence[Class | Score] = None,
     method: str | Sequence[str] = "gradtoken",
     *,
@@ -41,7 +41,7 @@ def explain(
     picture: a file name, an open file, bytes, a PIL picture or an array. For a model of texts: the text itself, or a
     `pathlib.Path`, bytes or an open file with it.
     model: a name (`bundled`, a hub name, `timm:NAME`, `torchvision:NAME`, `open_clip:NAME`), a folder, a module that
-    carries its preprocessing, or what `load` returned, which saves loading it again.
+    carries its preprocessing, a pipeline of transformers, or what `load` returned, which saves loading it again.
     target: a class name or index, a callable on the output, None for the predicted class, or a list of these, which
     share one forward pass. method: one of `METHODS`, or a list. options: the method's own.
     allow_blank: keep maps that are zero everywhere, which are an error otherwise.

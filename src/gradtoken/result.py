@@ -30,7 +30,7 @@ def show(content: bytes) -> None:
     """Show a picture in the notebook, or else in the system's picture viewer."""
     picture = Image.open(io.BytesIO(content))
     if "ipykernel" in sys.modules:
-        from IPython.display import display  # type: ignore[import-not-found]
+        from IPython.display import display
 
         display(picture)
     else:

@@ -1,6 +1,6 @@
 """transformers: classifiers of images and of texts from a folder, and networks already built."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import PickleError
@@ -12,7 +12,7 @@ from gradtoken.errors import BadModel
 from gradtoken.models._torchvision import ensure_torchvision
 from gradtoken.models.hub import NAME, VOCABULARY
 from gradtoken.models.labels import Labels, in_order
-from gradtoken.models.model import HEADLESS, Model, need
+from gradtoken.models.model import HEADLESS, Model, Pipeline, need
 from gradtoken.models.preprocess import Preprocess
 from gradtoken.models.recipes import from_transformers
 from gradtoken.models.text import Encode, encode_of
@@ -122,6 +122,20 @@ def preprocess_of(net: Any) -> tuple[Preprocess, str] | None:
     return from_transformers(
         plain
     ), f"preprocessing: the default of {config.model_type} (mean {mean}); give preprocess="
+
+
+def from_pipeline(pipe: Pipeline) -> Model:
+    """A pipeline that classifies pictures or texts: the network that it holds, where it is, and its own preparation."""
+    net: Any = pipe.model
+    held: Any = pipe
+    name = net.config.name_or_path or type(net).__name__
+    preparations: dict[str, Callable[[], Preprocess | Encode]] = {
+        "image-classification": lambda: from_transformers(held.image_processor.to_dict()),
+        "text-classification": lambda: encode_of(net, held.tokenizer, name),
+    }
+    if pipe.task not in preparations:
+        raise BadModel(f"a pipeline for {pipe.task}; expected one for {' or '.join(preparations)}")
+    return Model(net, name, preparations[pipe.task](), labels_of(net.config), f"the pipeline for {pipe.task} passed in")
 
 
 def labels_of(config: Any) -> Labels | None:

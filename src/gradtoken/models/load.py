@@ -16,7 +16,7 @@ from gradtoken.models import _open_clip, _timm, _torchvision, _transformers
 from gradtoken.models.bundled import load_bundled
 from gradtoken.models.hub import NAME, fetch_repo, is_timm, read_json
 from gradtoken.models.labels import Labels
-from gradtoken.models.model import Model, check_names, move, settle
+from gradtoken.models.model import Model, Pipeline, check_names, move, settle
 from gradtoken.models.preprocess import Preprocess
 from gradtoken.models.recipes import from_open_clip
 from gradtoken.models.text import Encode
@@ -55,7 +55,7 @@ def known_models() -> list[Form]:
 
 
 def load(
-    model: str | os.PathLike[str] | nn.Module = "bundled",
+    model: str | os.PathLike[str] | nn.Module | Pipeline = "bundled",
     *,
     weights: str | os.PathLike[str] | None = None,
     labels: Names | None = None,
@@ -66,19 +66,20 @@ def load(
 ) -> Model:
     """The model with its own preprocessing and class names, in evaluation mode, float32 unless `dtype` says otherwise.
 
-    model: a name (see `known_models`), a folder, or a module, which is moved only where `device` or `dtype` ask for
-    it and whose mode is left alone.
+    model: a name (see `known_models`), a folder, or a module or a pipeline of transformers, which is moved only where
+    `device` or `dtype` ask for it and whose mode is left alone.
     weights: a file to use instead of published weights, with timm:, torchvision: or open_clip: names.
     labels, preprocess: instead of the model's own; labels as names, index -> name, or a file with them.
     headless: also accept a model that gives features instead of classes.
     """
     names = None if labels is None else Labels.of(labels)
-    if isinstance(model, nn.Module):
+    if not isinstance(model, str | os.PathLike):
         if weights is not None:
             raise BadModel("weights= goes with a name such as timm:NAME; load them into the module yourself")
-        loaded, count = from_module(model, preprocess)
-        check_finite(model, loaded.name)
-        move(model, device, dtype)
+        loaded = from_object(model, preprocess)
+        count = classes_of(loaded.net)
+        check_finite(loaded.net, loaded.name)
+        move(loaded.net, device, dtype)
     else:
         path = None if weights is None else Path(weights)
         loaded = settle(from_name(os.fspath(model), path, preprocess, headless), device, dtype)
@@ -122,8 +123,17 @@ def from_folder(folder: Path, name: str, preprocess: How, headless: bool) -> Mod
     return _transformers.load_transformers(folder, name, preprocess, headless)
 
 
-def from_module(net: nn.Module, preprocess: How) -> tuple[Model, int | None]:
-    """A network already built, with the preprocessing it carries, and its number of classes where it tells."""
+def from_object(model: Any, preprocess: How) -> Model:
+    """A network or a pipeline already built."""
+    if isinstance(model, nn.Module):
+        return from_module(model, preprocess)
+    if isinstance(model, Pipeline) and isinstance(model.model, nn.Module):
+        return _transformers.from_pipeline(model)
+    raise BadModel(f"expected a model's name, a folder, a module or a pipeline of transformers, got {model!r:.80}")
+
+
+def from_module(net: nn.Module, preprocess: How) -> Model:
+    """A network already built, with the preprocessing it carries."""
     own, labels, note = preprocess, None, ""
     config: Any = getattr(net, "config", None)
     if getattr(net, "pretrained_cfg", None):
@@ -142,7 +152,7 @@ def from_module(net: nn.Module, preprocess: How) -> tuple[Model, int | None]:
             f"{kind} does not say how pictures are prepared for it; give preprocess=Preprocess(size=(H, W), ...), or "
             "for a model of texts gradtoken.models.text.Encode(tokenizer, length)"
         )
-    return Model(net, kind, own, labels, f"the {kind} that was passed in", note), classes_of(net)
+    return Model(net, kind, own, labels, f"the {kind} that was passed in", note)
 
 
 def classes_of(net: nn.Module) -> int | None:

@@ -2,7 +2,7 @@
 
 import importlib
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -14,6 +14,14 @@ from gradtoken.models.text import Encode
 from gradtoken.models.weights import check_finite
 
 HEADLESS = "gives features, not classes: the target must be a callable on its output"
+
+
+@runtime_checkable
+class Pipeline(Protocol):
+    """A network with all that it takes to classify pictures or texts, as `transformers.pipeline` makes them."""
+
+    task: str
+    model: nn.Module
 
 
 @dataclass(frozen=True)

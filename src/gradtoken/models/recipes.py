@@ -46,6 +46,8 @@ def from_transformers(config: Mapping[str, Any]) -> Preprocess:
     """From an image processor's `to_dict()`; equal to `AutoImageProcessor.from_pretrained(..., backend="pil")`."""
     kind = str(config.get("image_processor_type")).removesuffix("Fast").removesuffix("Pil")
     kind = kind.removesuffix("ImageProcessor").removesuffix("FeatureExtractor")
+    if kind == "TimmWrapper":
+        return from_timm(config["data_config"])
     if kind not in PROCESSORS:
         raise BadModel(
             f"transformers preprocessing: image_processor_type={config.get('image_processor_type')!r} is not one of "
