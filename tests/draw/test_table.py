@@ -10,8 +10,9 @@ from PIL import Image
 from gradtoken.comparison import Cell, Column, Comparison, Row
 from gradtoken.draw.figure import rendered
 from gradtoken.draw.panels import scale_of
+from gradtoken.draw.sizes import Sizes
 from gradtoken.draw.style import Style
-from gradtoken.draw.table import MOST, WIDE, blocks_of, figure
+from gradtoken.draw.table import blocks_of, figure
 from gradtoken.draw.table_html import fragment, page
 from tests.draw.test_figure import footer, texts
 from tests.draw.test_html import Page
@@ -84,9 +85,9 @@ def test_the_legend_says_where_zero_is(colours, legend):
 def test_many_columns_stand_in_blocks():
     wide = comparison([f"some_longer_method_name_{i}" for i in range(25)])
     assert [len(block.columns) for block in blocks_of(wide)] == [9, 9, 8]
-    assert max(len(block.columns) for block in blocks_of(wide)) <= MOST
+    assert max(len(block.columns) for block in blocks_of(wide)) <= Sizes().most
     sheet = figure(wide)
-    assert sheet.get_size_inches()[0] < 12 * WIDE
+    assert sheet.get_size_inches()[0] < 12 * Sizes().wide
     said = texts(sheet)
     assert "some_longer_" in said
     assert "method_name_24" in said

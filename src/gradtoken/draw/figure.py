@@ -1,15 +1,14 @@
 """Figures for a paper or a report: the picture, its maps, and bars that say what the colours mean."""
 
 import io
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gradtoken.draw.colours import Scale
 from gradtoken.draw.layout import GAP, LINE, MARGIN, Panel, Place, arranged
 from gradtoken.draw.overlay import resized
-from gradtoken.draw.panels import GREY, SMALL, clip_note, draw_bars, draw_scale, drawn, map_note, scale_of
+from gradtoken.draw.panels import GREY, SMALL, clip_note, cropped, draw_bars, draw_scale, drawn, map_note, scale_of
+from gradtoken.draw.sheet import SCREEN, Sheet, settings
 from gradtoken.draw.style import Style
 from gradtoken.draw.words import fit, method, share
 from gradtoken.errors import BadRelevance
@@ -19,12 +18,7 @@ if TYPE_CHECKING:
 
     from gradtoken.result import Explanation
 
-DPI = 200
 LONGEST = 30_000  # pixels of a side of a figure; a longer one gets fewer to the inch
-FONTS = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Hiragino Sans", "Microsoft YaHei")
-SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "gradtoken", "pdf.fonttype": 42, "text.usetex": False}
-SETTINGS |= {"text.parse_math": False, "text.color": "black", "savefig.bbox": None, "savefig.transparent": False}
-LOCK = threading.RLock()  # matplotlib's settings are global
 
 
 def figure(explanations: "Sequence[Explanation]", **options: Any) -> "Figure":
@@ -33,8 +27,6 @@ def figure(explanations: "Sequence[Explanation]", **options: Any) -> "Figure":
     A row for each picture, and for each target where there are several targets and several methods.
     options: see `Style`.
     """
-    from matplotlib.figure import Figure
-
     style = Style.of(**options)
     if not explanations:
         raise BadRelevance("there is no explanation to draw; give at least one")
@@ -45,7 +37,7 @@ def figure(explanations: "Sequence[Explanation]", **options: Any) -> "Figure":
     foot = fit(footer(explanations, style), width - 2 * MARGIN, SMALL, lines=4)
     height = sum(row.total for row in rows) + LINE * len(foot) + 2 * MARGIN
     with settings():
-        sheet = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+        sheet = Sheet(width, height)
         top = height - MARGIN
         for row in rows:
             for i, panel in enumerate(row.panels):
@@ -78,7 +70,7 @@ def draw_panel(place: Place, panel: Panel, scale: Scale, style: Style) -> None:
     ax = place.axes()
     ax.axis("off")
     ax.set_anchor("W")
-    longest = round(max(place.width, place.height) * DPI)
+    longest = round(max(place.width, place.height) * SCREEN)
     if panel.bare and one.picture is not None:
         ax.imshow(resized(one.picture, (0, 0, 1, 1), longest)[0], interpolation="antialiased")
         return
@@ -107,32 +99,10 @@ def footer(explanations: "Sequence[Explanation]", style: Style) -> str:
     return " · ".join([*parts, *dict.fromkeys(e.note for e in explanations if e.note)])
 
 
-def cropped(one: "Explanation") -> bool:
-    """Whether a part of the picture, a pixel or more, was not shown to the model."""
-    if one.picture is None or one.box is None:
-        return False
-    (x0, y0, x1, y1), (width, height) = one.box, one.picture.size
-    return max(x0, y0, width - x1, height - y1) >= 1
-
-
-@contextmanager
-def settings() -> Iterator[None]:
-    """Settings of matplotlib that figures need, whatever the caller has set; text stays text in SVG and PDF."""
-    import matplotlib
-    from matplotlib import font_manager
-
-    with LOCK:
-        known = {font.name for font in font_manager.fontManager.ttflist}
-        fonts = [name for name in FONTS if name in known]
-        with matplotlib.rc_context({**SETTINGS, "font.family": fonts}):
-            yield
-
-
 def rendered(sheet: "Figure", form: str) -> bytes:
     """The figure as a file: png, svg or pdf; the same bytes for the same figure."""
     buffer = io.BytesIO()
-    dpi = min(DPI, LONGEST / max(sheet.get_size_inches()))
+    dpi = min(sheet.dpi, LONGEST / max(sheet.get_size_inches()))
     undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form, {})
-    with settings():
-        sheet.savefig(buffer, format=form, dpi=dpi, metadata=undated)
+    sheet.savefig(buffer, format=form, dpi=dpi, metadata=undated)
     return buffer.getvalue()

@@ -57,13 +57,23 @@ def draw_bars(ax: Any, one: "Explanation", scale: Scale) -> None:
 
 
 def draw_scale(ax: Any, scale: Scale, points: float = SMALL, letters: int = 34) -> None:
-    """A thin bar of the colours with raw values at its ends, and in the middle if so many letters have room."""
+    """A thin bar of the colours with raw values below it, as many as so many letters have room for."""
     ax.imshow(scale.table()[None], aspect="auto", extent=(0, 1, 0, 1), interpolation="nearest")
     ax.axis("off")
-    low, middle, high = ticks(scale)
-    middle = middle if len(low + middle + high) <= letters else ""
-    for x, text, side in zip((0, 0.5, 1), (low, middle, high), ("left", "center", "right"), strict=True):
+    for x, text, side in zip((0, 0.5, 1), within(scale, letters), ("left", "center", "right"), strict=True):
         ax.annotate(text, (x, 0), (0, -2.5), textcoords="offset points", ha=side, va="top", fontsize=points, color=GREY)
+
+
+def within(scale: Scale, letters: int) -> tuple[str, str, str]:
+    """As `ticks`; where room is short without the middle, then as `± end` or with two digits."""
+    low, middle, high = ticks(scale)
+    if len(middle) + 2 * max(len(low), len(high)) <= letters:
+        return low, middle, high
+    if len(low + high) <= letters:
+        return low, "", high
+    if scale.signed:
+        return "", f"± {number(scale.high)}", ""
+    return number(scale.low, 2), "", number(scale.high, 2)
 
 
 def ticks(scale: Scale) -> tuple[str, str, str]:
@@ -82,6 +92,14 @@ def clip_note(maps: "Sequence[Explanation]", style: Style) -> str:
     found = dict.fromkeys(filter(None, (style.clipped(one.relevance) for one in maps)))
     parts = [f"up to {share(c)} of {'pixels' if style.clip is None else 'values'} beyond each end" for c in found]
     return "".join(f", {part}" for part in parts)
+
+
+def cropped(one: "Explanation") -> bool:
+    """Whether a part of the picture, a pixel or more, was not shown to the model."""
+    if one.picture is None or one.box is None:
+        return False
+    (x0, y0, x1, y1), (width, height) = one.box, one.picture.size
+    return max(x0, y0, width - x1, height - y1) >= 1
 
 
 def map_note(one: "Explanation", style: Style) -> str:

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from gradtoken.draw.caption import footer
 from gradtoken.draw.colours import Scale
 from gradtoken.draw.html import bar, document, json_of, text, uri
 from gradtoken.draw.overlay import resized
 from gradtoken.draw.panels import drawn, map_note, scale_of
 from gradtoken.draw.style import Style
-from gradtoken.draw.table import footer
 from gradtoken.draw.words import base_name, score
 
 if TYPE_CHECKING:

@@ -21,7 +21,6 @@ WIDE = 7.0  # inches of a line
 SIZE, STEP = 10.0, 0.21  # font size in points; from line to line in inches
 MOST = 60  # lines of a text; the rest is in the other formats
 PALE, FAINT = "0.6", "0.75"  # what was not read, and what a mask hides
-DPI = 200
 
 
 @dataclass(frozen=True)
@@ -54,11 +53,11 @@ class Block:
 
 def text_figure(explanations: "Sequence[Explanation]", foot: list[str], style: Style) -> "Figure":
     """One explanation under the other. foot: lines at the end."""
-    from matplotlib.figure import Figure
+    from gradtoken.draw.sheet import Sheet
 
     blocks = [block(one, explanations, style) for one in explanations]
     height = sum(b.height for b in blocks) + LINE * len(foot) + 2 * MARGIN
-    sheet = Figure(figsize=(WIDE + 2 * MARGIN, height), dpi=DPI, facecolor="white")
+    sheet = Sheet(WIDE + 2 * MARGIN, height)
     top = height - MARGIN
     for b in blocks:
         draw(sheet, b, top, masked=style.masks)
@@ -188,7 +187,7 @@ def fonts() -> tuple[Any, ...]:
     """Those of figures that are installed, opened."""
     from matplotlib import font_manager
 
-    from gradtoken.draw.figure import FONTS
+    from gradtoken.draw.sheet import FONTS
 
     known = {font.name: font.fname for font in font_manager.fontManager.ttflist if font.style == "normal"}
     return tuple(font_manager.get_font(known[name]) for name in FONTS if name in known)
@@ -206,8 +205,8 @@ def width_of(text: str) -> float:
     from matplotlib.backends.backend_agg import RendererAgg
     from matplotlib.font_manager import FontProperties
 
-    from gradtoken.draw.figure import settings
+    from gradtoken.draw.sheet import SCREEN, settings
 
     with settings():
-        width, _, _ = RendererAgg(10, 10, DPI).get_text_width_height_descent(text, FontProperties(size=SIZE), False)
-    return float(width) / DPI
+        width, _, _ = RendererAgg(10, 10, SCREEN).get_text_width_height_descent(text, FontProperties(size=SIZE), False)
+    return float(width) / SCREEN

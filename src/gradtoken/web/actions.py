@@ -9,13 +9,13 @@ import torch
 from gradtoken import manual
 from gradtoken.comparing import VARIED
 from gradtoken.draw.html import text
+from gradtoken.erasing import curves, grid_of
 from gradtoken.errors import BadPicture, BadTarget, GradTokenError, UnknownName
 from gradtoken.models.model import Model
 from gradtoken.result import Explanation
 from gradtoken.web import charts, exports, panels
 from gradtoken.web.answers import Answer
 from gradtoken.web.asked import Asked
-from gradtoken.web.erasing import curves, grid_of
 from gradtoken.web.samples import FOLDER, SAMPLES
 from gradtoken.web.subjects import Subject, checked, chosen, found, methods_of, opened, subject_of
 from gradtoken.web.visits import Desk, Visit

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from gradtoken.draw.html import text, uri, values
 from gradtoken.draw.overlay import resized
 from gradtoken.draw.words import number, percent
+from gradtoken.erasing import Curve
 from gradtoken.result import Explanation
-from gradtoken.web.erasing import Curve
 
 WIDTH, HEIGHT, LEFT, RIGHT, BOTTOM = 400, 230, 46, 22, 40  # of the drawing; its margins
 HUES = 3  # of page.css: of Okabe and Ito, safe for colour-blind eyes, and lighter ones in the dark
