@@ -65,6 +65,10 @@ EXPERIMENTS = [
     Experiment("pointing-game", "pictures"),
     Experiment("localisation/agcam2024", "pictures"),
     Experiment("perturbation/chefer2021", "pictures"),
+    Experiment("confidence/chattopadhay2018", "pictures"),
+    Experiment("class-sensitivity/sixt2020", "pictures"),
+    Experiment("weight-randomisation/adebayo2018", "pictures"),
+    Experiment("max-sensitivity/yeh2019", "pictures"),
     *(Experiment("imagenet-segmentation/gradtoken2025", "masks", grid) for grid in ("propagation", "heads", "depth")),
     *(Experiment("perturbation/gradtoken2025", "pictures", grid) for grid in ("propagation", "heads", "depth")),
 ]
