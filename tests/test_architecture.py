@@ -11,7 +11,7 @@ import gradtoken
 
 ROOT = Path(gradtoken.__file__).parent
 LAYERS = [
-    ["errors", "lazy"],
+    ["defaults", "errors", "lazy"],
     ["checks", "named", "seeds", "words"],
     ["pieces"],
     ["registry", "attention", "multihead", "inputs", "call"],

@@ -35,6 +35,7 @@ def test_a_picture_by_class(tmp_path):
     assert "small demonstration model" in result.output
     assert "--model google/vit-base-patch16-224" in result.output
     assert "cat  probability" in result.output
+    assert "gaze -> " in result.output
     assert Image.open(tmp_path / "cat.png").format == "PNG"
 
 
@@ -73,7 +74,8 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(tmp_path):
 def test_stdin_and_options(tmp_path):
     out = tmp_path / "map.npy"
     result = run(
-        "explain", "-", "-t", "4", "--set", "heads=mean", "--set", "depth=12", "-o", out, stdin=CAT.read_bytes()
+        *("explain", "-", "-t", "4", "--method", "gradtoken", "--set", "heads=mean", "--set", "depth=12", "-o", out),
+        stdin=CAT.read_bytes(),
     )
     assert result.exit_code == 0, result.output
     assert np.load(out).shape == (14, 14)
@@ -87,12 +89,16 @@ def test_stdin_and_options(tmp_path):
         (["explain", CAT, "-t", "99"], "class index 99 is out of range"),
         (["explain", CAT, "--method", "gradtokn"], "did you mean 'gradtoken'"),
         (["explain", CAT, "--set", "depth"], "expected --set NAME=VALUE or METHOD.NAME=VALUE, got 'depth'"),
-        (["explain", CAT, "--set", "dept=2"], "no option of gradtoken 'dept'; did you mean 'depth'"),
-        (["explain", CAT, "--set", "depth=77"], "expected depth from 1 to 12"),
-        (["explain", CAT, "--set", "depth=abc"], "expected depth of gradtoken as int"),
-        (["explain", CAT, "--set", "heads=3"], "no head integration 3"),
+        (
+            ["explain", CAT, "--method", "gradtoken", "--set", "dept=2"],
+            "no option of gradtoken 'dept'; did you mean 'depth'",
+        ),
+        (["explain", CAT, "--method", "gradtoken", "--set", "depth=77"], "expected depth from 1 to 12"),
+        (["explain", CAT, "--method", "gradtoken", "--set", "depth=abc"], "expected depth of gradtoken as int"),
+        (["explain", CAT, "--method", "gradtoken", "--set", "heads=3"], "no head integration 3"),
+        (["explain", CAT, "--set", "depth=2"], "no option of gaze 'depth'; these methods have it: attention_shift, "),
         (["explain", CAT, "--set", "allow_blank=1"], "expected --set NAME=VALUE"),
-        (["explain", CAT, "--set", "gradtokn.depth=1"], "no method among those asked 'gradtokn'; did you mean"),
+        (["explain", CAT, "--set", "gaz.start=1"], "no method among those asked 'gaz'; did you mean"),
         (["explain", CAT, "--set", "raw_attention.depth=1", "--method", "raw_attention"], "no option of raw_attention"),
         (["explain", CAT, "-o", "nowhere/cat.png"], "cannot write"),
         (["explain", CAT, "-o", "y" * 300 + ".png"], "cannot write"),
@@ -131,7 +137,7 @@ def test_errors_are_one_line_and_exit_code_1(arguments, message, tmp_path, monke
 )
 def test_what_is_wrong_is_said_before_anything_is_computed(command, arguments, message, monkeypatch):
     monkeypatch.setattr("gradtoken.models.load.load", None)  # which would be another error
-    result = run(command, CAT, *(["--methods", "gradtoken"] if command == "compare" else []), *arguments)
+    result = run(command, CAT, "--methods" if command == "compare" else "--method", "gradtoken", *arguments)
     assert result.exit_code == 1, result.output
     assert message in result.output
 
@@ -267,5 +273,5 @@ def test_readable_bytes_only(tmp_path):
     Image.new("RGB", (10, 10)).save(buffer, "PNG")
     path = Path(tmp_path / "new\nline.png")
     path.write_bytes(buffer.getvalue())
-    result = run("explain", path, "-o", tmp_path / "out.npy", "--set", "heads=mean")
+    result = run("explain", path, "-o", tmp_path / "out.npy")
     assert result.exit_code == 0, result.output

@@ -31,6 +31,7 @@ from gradtoken.commands.shared import (
     out,
 )
 from gradtoken.commands.texts import Merge, Special, Texts, Windows, explain_texts, named, reading_of, some
+from gradtoken.defaults import METHOD
 from gradtoken.draw.words import printable
 
 app = typer.Typer(
@@ -51,7 +52,7 @@ def explain(  # noqa: PLR0913
     text: Texts = None,
     model: ModelName = "bundled",
     target: Targets = None,
-    method: Annotated[list[str] | None, typer.Option(help="See `gradtoken methods`; repeatable.")] = None,
+    method: Annotated[list[str], typer.Option(help="See `gradtoken methods`; repeatable.")] = [METHOD],  # noqa: B006
     set_: Settings = None,
     output: Annotated[Path | None, typer.Option("--out", "-o", help="A file, or a folder.")] = None,
     form: Form = None,
@@ -80,8 +81,8 @@ def explain(  # noqa: PLR0913
     with friendly():
         style = styled(colours, nearest, threshold, shared_scale)
         options = parse_options(set_ or [])
-        names = [*dict.fromkeys(method)] if method else "gradtoken"
-        chosen = options_of([names] if isinstance(names, str) else names, options)
+        names = [*dict.fromkeys(method)]
+        chosen = options_of(names, options)
         where = resumed(resume, (engine, workers, address, retry_failed), device)
         request: dict[str, Any] = {"target": target, "method": names, "allow_blank": allow_blank} | options
         request |= reading_of(merge, special, windows)

@@ -125,14 +125,20 @@ def options_of(methods: Sequence[str], options: Mapping[str, Any]) -> dict[str, 
         takers = [owner] if owner else [m for m in chosen if name in known[m]]
         if not takers:
             whose = next(iter(chosen)) if len(chosen) == 1 else f"any of the {len(chosen)} methods asked"
-            raise UnknownName.among(
-                f"option of {whose}", name, sorted({one for names in known.values() for one in names})
-            )
+            raise no_option(whose, name, {one for names in known.values() for one in names})
         for taker in takers:
             chosen[taker][name] = value
     for taker, found in chosen.items():
         METHODS[taker].bind(found)
     return chosen
+
+
+def no_option(whose: str, name: str, known: set[str]) -> UnknownName:
+    """The refusal; an option of other methods is refused with their names."""
+    owners = [m for m, entry in METHODS.items() if any(option.name == name for option in manual.options(entry))]
+    if owners and name not in known:
+        return UnknownName(f"no option of {whose} {name!r}; these methods have it: {', '.join(owners)}")
+    return UnknownName.among(f"option of {whose}", name, sorted(known))
 
 
 def file_name(picture: Source) -> str:

@@ -17,6 +17,7 @@ import gradtoken
 
 pytest.importorskip("gradio", reason="the extra `app` is not installed")
 
+from gradtoken.defaults import METHOD
 from tests.web.test_actions import USUAL, maps_in
 from tests.web.test_serving import ask, start
 
@@ -37,7 +38,7 @@ class Visitor(threading.Thread):
         self.rounds, self.failure = 0, ""
         noise = np.random.default_rng(index).integers(0, 256, (60 + index, 80, 3), np.uint8)
         self.picture = Image.fromarray(noise).resize((160, 120 + index))
-        self.expected = gradtoken.explain(self.picture, target=[0, 1], allow_blank=True)
+        self.expected = gradtoken.explain(self.picture, target=[0, 1], method=METHOD, allow_blank=True)
 
     def run(self):
         try:
@@ -61,7 +62,11 @@ class Visitor(threading.Thread):
 
     def press(self, kind, value):
         """The parts of the page after a button was pressed."""
-        data = {"data": [None, "bundled", *USUAL], "fn_index": self.numbers["press"], "session_hash": self.session}
+        data = {
+            "data": [None, "bundled", [METHOD], *USUAL[1:]],
+            "fn_index": self.numbers["press"],
+            "session_hash": self.session,
+        }
         data |= {"trigger_id": self.numbers["drop"], "event_data": {"kind": kind, "value": value}}
         body = json.dumps(data).encode()
         status, _, content = ask(f"{self.address}/gradio_api/queue/join", body, Content_Type="application/json")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from gradtoken.defaults import METHOD
 from gradtoken.draw.grid import INTERPOLATIONS
 from gradtoken.draw.style import Style
 from gradtoken.errors import BadTarget, UnknownName
@@ -29,7 +30,7 @@ class Asked:
     shared: one scale for both classes. The rest as in `Style`.
     """
 
-    methods: tuple[str, ...] = ("gradtoken",)
+    methods: tuple[str, ...] = (METHOD,)
     opacity: float = 0.6
     threshold: float = 0.0
     colours: str = AUTOMATIC
