@@ -1,7 +1,7 @@
 PYTHON ?= python3.11
 V := .venv
 
-.PHONY: demo test test-all check clean
+.PHONY: demo test test-all check docs docs-serve clean
 
 $(V)/.core: pyproject.toml constraints.txt
 	test -x $(V)/bin/python || $(PYTHON) -m venv $(V)
@@ -10,6 +10,10 @@ $(V)/.core: pyproject.toml constraints.txt
 
 $(V)/.dev: $(V)/.core
 	$(V)/bin/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+$(V)/.docs: $(V)/.core
+	$(V)/bin/python -m pip install --quiet -c constraints.txt -e '.[docs]'
 	touch $@
 
 demo: $(V)/.core  ## install, then explain the bundled picture with the bundled model
@@ -26,5 +30,11 @@ check: $(V)/.dev  ## formatting, lint, types
 	$(V)/bin/ruff check .
 	$(V)/bin/mypy
 
+docs: $(V)/.docs  ## install, then build this documentation as a site: open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(V)/bin/mkdocs build --quiet --strict
+
+docs-serve: $(V)/.docs  ## the same on http://127.0.0.1:8000, built again when a page changes
+	NO_MKDOCS_2_WARNING=1 $(V)/bin/mkdocs serve
+
 clean:
-	rm -rf $(V)
+	rm -rf $(V) site

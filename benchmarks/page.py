@@ -176,7 +176,8 @@ def repeat(results: Results) -> str:
     versions = sorted({part["torch"] for part in results.values()})
     return f"""## Repeat it
 
-```
+<!-- needs: time -->
+```sh
 python -m benchmarks.cost
 ```
 

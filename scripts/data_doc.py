@@ -19,7 +19,7 @@ get a data set from its source, accept its terms, and name its folder.
 ```python
 from gradtoken.data import check, describe, open_data
 
-data = open_data("VOCdevkit", split="val")  # the kind is seen from the layout, or kind="voc2012"
+data = open_data("photos")  # the kind is seen from the layout; open_data("VOCdevkit", split="val") sees voc2012
 print(describe(data))
 sample = data[0]  # opens one picture; sample.input, .labels, .truth
 for problem in check(data, threads=4):  # reads everything once

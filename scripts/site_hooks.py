@@ -1,0 +1,72 @@
+"""What the site does beyond mkdocs.
+
+Its navigation is docs/llms.txt (https://llmstxt.org), and the pages lie beside themselves as markdown, where llms.txt
+names them; links to files of the repository lead to copies; above a block stands what it needs.
+"""
+
+import posixpath
+import re
+import shutil
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parent.parent
+OUTWARD = re.compile(r"(?<=\]\()((?:\.\./)+[^)#\s]+)")
+NEEDS = re.compile(r"<!-- needs: (.+?) -->\n+```(\w+)\n")
+ENTRY = re.compile(r"^- \[(.+?)\]\((.+?)\): .+$", re.M)
+KEPT = "repository"  # folder of the site for what lies outside docs/
+
+
+def navigation(text: str) -> list[dict[str, Any]]:
+    """Parts and pages of llms.txt; the pages of its first part stand alone."""
+    parts = re.split(r"^## ", text, flags=re.M)[1:]
+    found = [(part.splitlines()[0], [{m[1]: m[2]} for m in ENTRY.finditer(part)]) for part in parts]
+    return [*found[0][1], *({title: pages} for title, pages in found[1:])]
+
+
+def on_config(config: Any) -> Any:
+    """Navigate by llms.txt."""
+    config.nav = navigation((Path(config.docs_dir) / "llms.txt").read_text(encoding="utf-8"))
+    return config
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Take files of the repository that pages link to into the site."""
+    for file in list(files.documentation_pages()):
+        for link in OUTWARD.findall(file.content_string):
+            if outside := place(file.src_uri, link):
+                uri = f"{KEPT}/{kept_name(outside)}"
+                if uri not in files.src_uris:
+                    files.append(File.generated(config, uri, abs_src_path=str(ROOT / outside)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Lead links out of docs/ to the copies, and write above a block what it needs."""
+    here = posixpath.dirname(page.file.src_uri)
+
+    def inward(match: re.Match[str]) -> str:
+        outside = place(page.file.src_uri, match[1])
+        return posixpath.relpath(f"{KEPT}/{kept_name(outside)}", here or ".") if outside else match[1]
+
+    return NEEDS.sub(r'```\2 title="needs: \1"\n', OUTWARD.sub(inward, markdown))
+
+
+def on_post_build(config: Any) -> None:
+    """Put the pages beside themselves as markdown, where llms.txt names them."""
+    docs = Path(config.docs_dir)
+    for page in docs.rglob("*.md"):
+        shutil.copyfile(page, Path(config.site_dir) / page.relative_to(docs))
+
+
+def place(page: str, link: str) -> str:
+    """The path of a linked file from the root of the repository, or "" where the link stays within docs/."""
+    path = posixpath.normpath(posixpath.join("docs", posixpath.dirname(page), link))
+    return "" if path.startswith("docs/") else path
+
+
+def kept_name(path: str) -> str:
+    """Text that a browser would offer to save is shown."""
+    return f"{path}.txt" if PurePosixPath(path).suffix in (".py", ".md", ".csv", ".toml", ".cff", "") else path
