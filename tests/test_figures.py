@@ -1,8 +1,10 @@
 """Figures for a paper: sizes, fonts, what stands in them, and that they can be told apart in grey."""
 
 import io
+import runpy
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -213,3 +215,10 @@ def test_nothing_leaves_the_sheet(width):
 def test_a_figure_shows_itself(heads):
     shown = Image.open(io.BytesIO(figures.contributions(heads)._repr_png_()))
     assert shown.width == pytest.approx(90 / 25.4 * 200, abs=1)
+
+
+@pytest.mark.slow
+def test_the_picture_of_the_readme_is_drawn_by_its_script(tmp_path):
+    script = Path(__file__).parent.parent / "scripts" / "summary_picture.py"
+    runpy.run_path(str(script))["main"](tmp_path / "summary.jpg")
+    assert Image.open(tmp_path / "summary.jpg").width == 1826
