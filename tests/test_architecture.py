@@ -14,7 +14,7 @@ LAYERS = [
     ["defaults", "errors", "lazy"],
     ["checks", "named", "seeds", "words"],
     ["pieces"],
-    ["registry", "attention", "multihead", "inputs", "call"],
+    ["registry", "attention", "multihead", "rowwise", "inputs", "call"],
     ["operations", "progress"],
     ["record", "anatomy", "targets", "state", "tokens", "blocks"],
     ["tape", "align"],

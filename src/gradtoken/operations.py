@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gradtoken.call import Call
 from gradtoken.multihead import multi_head_attention
+from gradtoken.rowwise import fits, rowwise_linear, saved_by
 
 if TYPE_CHECKING:
     from gradtoken.record import Recorder
@@ -50,6 +51,15 @@ def multihead(record: "Recorder", _op: Op, *args: Any, **kwargs: Any) -> Any:
     with record:  # a mode is off inside its own handler
         out = multi_head_attention(*args, **kwargs)
     record.unfinished = 0  # the weights that a caller asked for are one more softmax
+    return out
+
+
+def linear(record: "Recorder", op: Op, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """In the tail, whose gradient is wanted by its input alone, a product with the rows that are read."""
+    tail = record.start is not None and torch.is_grad_enabled() and saved_by(record.pack)
+    out: Tensor = rowwise_linear(input, weight, bias) if tail and fits(input, weight) else op(input, weight, bias)
+    with torch._C.DisableTorchFunction():
+        record.follow(op, out, (input, weight))
     return out
 
 
@@ -228,6 +238,7 @@ HANDLERS: dict[Op, Op] = {
     F.scaled_dot_product_attention: sdpa,
     F.multi_head_attention_forward: multihead,
     F.conv2d: convolution,
+    F.linear: linear,
     torch.einsum: einsum,
     torch._C._set_grad_enabled: grad_mode,
     **dict.fromkeys((torch.cat, torch.concat, torch.concatenate), joined),
