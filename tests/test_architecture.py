@@ -35,6 +35,7 @@ LAYERS = [
     ["stored"],
     ["result"],
     ["comparison"],
+    ["scores"],
     ["choosing"],
     ["reading"],
     ["explaining"],

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from gradtoken.probe import Probe as Probe
     from gradtoken.result import Explanation as Explanation
     from gradtoken.result import Explanations as Explanations
+    from gradtoken.scores import contrast as contrast
+    from gradtoken.scores import similarity_to as similarity_to
 
 __version__ = "0.1.0"
 HOMES = {
@@ -26,8 +28,10 @@ HOMES = {
     "Probe": "probe",
     "attribute": "attribution",
     "compare": "comparing",
+    "contrast": "scores",
     "explain": "explaining",
     "load": "models.load",
+    "similarity_to": "scores",
 }
 __all__ = ["__version__", *HOMES]
 

@@ -95,8 +95,11 @@ class BlockFinder:
         self.largest = 0
 
     def multihead(self, query: Tensor) -> None:
-        """Multi-head attention is given (N, B, C) in any case: a view where the model's own order is another."""
-        if query.ndim == 3 and query.stride(0) >= query.stride(1):
+        """Multi-head attention is given (N, B, C) in any case: a view where the model's own order is another.
+
+        The one query of a pooling is in either order.
+        """
+        if query.ndim == 3 and len(query) > 1 and query.stride(0) >= query.stride(1):
             self.tokens_first = frozenset(PLACES) - {"features"}
 
     def began(self, site: int, q: Tensor) -> None:

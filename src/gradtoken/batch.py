@@ -18,9 +18,10 @@ from gradtoken.comparing import compare
 from gradtoken.comparison import Comparison
 from gradtoken.draw.words import AGNOSTIC, printable
 from gradtoken.errors import BadPicture, BadTarget, GradTokenError
-from gradtoken.explaining import PACKAGES, explain
+from gradtoken.explaining import PACKAGES, explain, listed
 from gradtoken.files import check_format
 from gradtoken.manual import obstacles
+from gradtoken.models.clip import asked
 from gradtoken.models.model import Model
 from gradtoken.models.pictures import find_pictures, open_picture
 from gradtoken.probe import Probe
@@ -118,6 +119,7 @@ def explain_all(
     """Explain each picture and write its file; a bad picture is reported and the rest go on. Number of failures."""
     taken: set[Path] = set()
     failed = 0
+    model = asked(model, listed(request["target"]))  # captions are encoded once
     with bars():
         for picture in track(pictures, "pictures") if len(pictures) > 1 else pictures:
             source = "stdin" if isinstance(picture, bytes) else os.fspath(picture)
@@ -188,7 +190,8 @@ def support(model: Model) -> dict[str, str]:
 
 
 def probe_of(model: Model) -> Probe:
-    """One forward pass of a model on noise."""
+    """One forward pass of a model on noise; two captions stand for those that will be asked."""
+    model = asked(model, ["a photo", "a drawing"])
     weight = next(model.net.parameters())
     H, W = model.for_pictures.size
     noise = torch.randn(1, 3, H, W, generator=torch.Generator().manual_seed(0), device="cpu")

@@ -9,10 +9,12 @@ from torch import Tensor
 from gradtoken.errors import BadModel, BadTarget
 from gradtoken.models.labels import find_class
 from gradtoken.models.model import Model
+from gradtoken.scores import Contrast, SimilarTo
 from gradtoken.targets import logits_of
 
 Class = int | str | None
 Score = Callable[[Any], Tensor]
+Asked = Class | Score | Contrast | SimilarTo
 
 
 class Choice:
@@ -22,11 +24,12 @@ class Choice:
     """
 
     def __init__(self, model: Model, targets: Sequence[Any]) -> None:
-        self.model, self.targets = model, targets
+        self.model, self.targets = model, [t.of(model) if isinstance(t, Contrast | SimilarTo) else t for t in targets]
+        self.independent = model.independent
         self.logits: Tensor | None = None
         self.scores: list[float] = []
         self.indices: list[int | None] = []
-        self.reads_logits = not any(map(callable, targets))
+        self.reads_logits = not any(map(callable, self.targets))
 
     def __call__(self, output: Any) -> Tensor:
         """Scores of the targets, at first for one input, later for n. (n, K)"""
@@ -71,10 +74,18 @@ class Choice:
         assert self.logits is not None
         return int(self.logits.argmax()) if target is None else find_class(self.model.labels, target, len(self.logits))
 
+    @property
+    def probabilities(self) -> Tensor | None:
+        """Of the classes, where there are several or each has its own. (classes,)"""
+        if self.logits is None or (len(self.logits) == 1 and not self.independent):
+            return None
+        return self.logits.sigmoid() if self.independent else self.logits.softmax(0)
+
     def facts(self, k: int) -> dict[str, Any]:
         """What an explanation says of target k."""
         index = self.indices[k]
-        probability = None if index is None or self.logits is None else float(self.logits.softmax(0)[index])
+        p = self.probabilities
+        probability = None if index is None or p is None else float(p[index])
         name = getattr(self.targets[k], "__name__", "score") if index is None else self.name(index)
         return {"target": index, "name": name, "logit": self.scores[k], "probability": probability}
 
@@ -84,9 +95,9 @@ class Choice:
 
     def predicted(self) -> tuple[tuple[str, float], ...]:
         """The five most probable classes."""
-        if self.logits is None:
+        p = self.probabilities
+        if p is None:
             return ()
-        p = self.logits.softmax(0)
         return tuple((self.name(int(i)), float(p[i])) for i in p.argsort(descending=True)[:5])
 
 

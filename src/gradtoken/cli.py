@@ -12,11 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from gradtoken import commands
+from gradtoken.commands.asking import Against, OfWords, Similar, sources, wanted
 from gradtoken.commands.drawing import Blank, Colours, Form, Nearest, Pictures, Threshold, styled
 from gradtoken.commands.folders import Resume, explain_folder, resumed
 from gradtoken.commands.scale import Again, Cluster, Engine, Workers
 from gradtoken.commands.shared import (
-    FAILED,
     PARTLY,
     Device,
     Labels,
@@ -26,6 +26,7 @@ from gradtoken.commands.shared import (
     between_commas,
     err,
     friendly,
+    leave,
     loaded_model,
     only,
     out,
@@ -52,6 +53,9 @@ def explain(  # noqa: PLR0913
     text: Texts = None,
     model: ModelName = "bundled",
     target: Targets = None,
+    against: Against = None,
+    similar_to: Similar = None,
+    words: OfWords = False,
     method: Annotated[list[str], typer.Option(help="See `gradtoken methods`; repeatable.")] = [METHOD],  # noqa: B006
     set_: Settings = None,
     output: Annotated[Path | None, typer.Option("--out", "-o", help="A file, or a folder.")] = None,
@@ -79,29 +83,27 @@ def explain(  # noqa: PLR0913
 
     pictures = some(pictures, text)
     with friendly():
-        style = styled(colours, nearest, threshold, shared_scale)
-        options = parse_options(set_ or [])
+        style, options = styled(colours, nearest, threshold, shared_scale), parse_options(set_ or [])
         names = [*dict.fromkeys(method)]
         chosen = options_of(names, options)
         where = resumed(resume, (engine, workers, address, retry_failed), device)
-        request: dict[str, Any] = {"target": target, "method": names, "allow_blank": allow_blank} | options
+        asked = wanted(target, against, similar_to)
+        request = options | {"target": asked, "method": names, "words": words, "allow_blank": allow_blank}
         request |= reading_of(merge, special, windows)
         if texts := named(text or [], pictures):
             explain_texts(texts, loaded_model(model, weights, labels, device), request, (output, form), style)
             return
         files, missing = found(pictures) if pictures != ["-"] else ([sys.stdin.buffer.read()], 0)
         if where:
-            explain_folder(files, (model, weights, labels), (target, chosen), (output, form, style), where)
+            explain_folder(files, (model, weights, labels), (asked, chosen), (output, form, style), where)
             return
         destination = Destination.of(output, form, len(files))
-        loaded = loaded_model(model, weights, labels, device)
-        if pictures == ["-"] and loaded.reads_texts:
-            explain_texts([("stdin", files[0])], loaded, request, (output, form), style)
+        loaded = loaded_model(model, weights, labels, device, bool(similar_to))
+        if words or (pictures == ["-"] and loaded.reads_texts):
+            explain_texts(sources(files), loaded, request, (output, form), style)
             return
         failed = missing + explain_all(files, loaded, request, destination, style)
-    if failed:
-        err.print(f"{failed} of {len(files) + missing} pictures failed", style="red")
-        raise typer.Exit(FAILED if failed == len(files) + missing else PARTLY)
+        leave(failed, len(files) + missing, "pictures")
 
 
 @app.command()

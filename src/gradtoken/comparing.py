@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gradtoken import manual
 from gradtoken.attribution import check_maps, to_maps
-from gradtoken.choosing import Class, Score
+from gradtoken.choosing import Asked
 from gradtoken.comparison import Cell, Column, Comparison, Row
 from gradtoken.draw.words import AGNOSTIC
 from gradtoken.errors import BadRelevance, BadTarget, GradTokenError, UnknownName
@@ -29,7 +29,7 @@ Rows = Literal["pictures", "classes"]
 def compare(
     pictures: Source | Sequence[Source],
     model: str | nn.Module | Pipeline | Model = "bundled",
-    target: Class | Score | Sequence[Class | Score] = None,
+    target: Asked | Sequence[Asked] = None,
     method: str | Sequence[str] = "all",
     *,
     vary: Vary | None = None,

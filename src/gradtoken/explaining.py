@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from gradtoken import manual
 from gradtoken.attribution import check_maps, to_maps
-from gradtoken.choosing import Choice, Class, Score
+from gradtoken.choosing import Asked, Choice
 from gradtoken.errors import BadTarget, UnknownName
 from gradtoken.methods import METHODS
+from gradtoken.models.clip import asked, expect_captions, with_picture
 from gradtoken.models.load import load
 from gradtoken.models.model import Model, Pipeline
 from gradtoken.models.pictures import Source, open_picture
@@ -30,9 +31,10 @@ PACKAGES |= {"torchvision": "torchvision", "open_clip": "open_clip_torch"}
 def explain(
     picture: Source,
     model: str | nn.Module | Pipeline | Model = "bundled",
-    target: Class | Score | Sequence[Class | Score] = None,
+    target: Asked | Sequence[Asked] = None,
     method: str | Sequence[str] = "gradtoken",
     *,
+    words: bool = False,
     allow_blank: bool = False,
     **options: Any,
 ) -> Explanation | Explanations:
@@ -42,8 +44,10 @@ def explain(
     `pathlib.Path`, bytes or an open file with it.
     model: a name (`bundled`, a hub name, `timm:NAME`, `torchvision:NAME`, `open_clip:NAME`), a folder, a module that
     carries its preprocessing, a pipeline of transformers, or what `load` returned, which saves loading it again.
-    target: a class name or index, a callable on the output, None for the predicted class, or a list of these, which
-    share one forward pass. method: one of `METHODS`, or a list. options: the method's own.
+    target: a class name or index, a callable on the output, `contrast`, `similarity_to`, None for the predicted class,
+    or a list of these, which share one forward pass. For a model of pictures and captions, captions.
+    method: one of `METHODS`, or a list. options: the method's own.
+    words: explain the words of the captions instead of the picture.
     allow_blank: keep maps that are zero everywhere, which are an error otherwise.
 
     An option goes to each of the methods that have it; where they should differ, `**{"rollout.start": 2}`. For texts
@@ -56,7 +60,13 @@ def explain(
     reading, options = Reading.among(options)
     chosen = options_of(methods, options)
     loaded, targets = model if isinstance(model, Model) else load(model), listed(target)
-    if loaded.reads_texts:
+    if words:
+        image, source = open_picture(picture), file_name(picture)
+        about = with_picture(loaded, image, source)
+        shown = [Read.of(one, about, [0], reading or Reading()) for one in expect_captions(loaded, targets)]
+        rows = [of_text(read, chosen, methods, allow_blank, source) for read in shown]
+        found = [one for column in zip(*rows, strict=True) for one in column]
+    elif loaded.reads_texts:
         read = Read.of(open_text(picture), loaded, targets, reading or Reading())
         found = of_text(read, chosen, methods, allow_blank, "" if isinstance(picture, str) else file_name(picture))
     else:
@@ -160,6 +170,7 @@ class Case:
     @classmethod
     def of(cls, image: Image.Image, source: str, model: Model, targets: Sequence[Any]) -> "Case":
         """Ready to run the model."""
+        model = asked(model, targets)
         view = model.for_pictures(image)
         weight = next(model.net.parameters(), view.pixels)
         choice = Choice(model, targets)

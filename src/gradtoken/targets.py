@@ -49,10 +49,14 @@ class Chosen:
         return scores if self.several else scores[:, None]
 
     def probabilities(self, output: Any, copies: int = 1) -> Tensor:
-        """(copies * B, K), after the softmax over all classes."""
+        """(copies * B, K), after the softmax over all classes, or a sigmoid where the target says `independent`."""
         logits = logits_of(output)
+        if getattr(self.target, "independent", False):
+            return logits.sigmoid().gather(1, self.known.repeat(copies, 1))
         if logits.shape[1] == 1:
-            raise BadTarget("the model gives one number for each input, whose softmax is always 1; explain the number")
+            raise BadTarget(
+                "the model gives one number for each input, whose softmax is always 1; ask for a second one"
+            )
         return logits.softmax(dim=1).gather(1, self.known.repeat(copies, 1))
 
     @property

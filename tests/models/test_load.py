@@ -433,12 +433,12 @@ def test_open_clip(tmp_path, monkeypatch):
     save_file(net.state_dict(), tmp_path / "w.safetensors")
     model = load("open_clip:ViT-nano", weights=tmp_path / "w.safetensors")
     assert model.labels is None
-    assert "callable" in model.note
+    assert model.captions.length == 8
     assert model.preprocess.size == (32, 32)
     assert model.preprocess.mean[0] == pytest.approx(0.48145466)
     pixels = torch.randn(1, 3, 32, 32)
     with torch.no_grad():
-        assert torch.equal(model.net(pixels), net.encode_image(pixels))
+        assert torch.equal(model.net.pictures(pixels), net.encode_image(pixels))
     with pytest.raises(BadModel, match=r"name the weights too; published are none: give weights=FILE"):
         load("open_clip:ViT-nano")
 

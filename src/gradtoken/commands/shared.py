@@ -61,11 +61,13 @@ def data_options(settings: Sequence[str], path: Path, kind: str | None) -> dict[
     return {n: value if fits(value, known.get(n, Any)) else parse_value(value) for n, value in found.items()}
 
 
-def loaded_model(name: str, weights: Path | None, labels: Path | None, device: str | None) -> Any:
+def loaded_model(
+    name: str, weights: Path | None, labels: Path | None, device: str | None, headless: bool = False
+) -> Any:
     """The model; what should be known of it is said on stderr."""
     from gradtoken.models.load import load
 
-    loaded = load(name, weights=weights, labels=labels, device=device)
+    loaded = load(name, weights=weights, labels=labels, device=device, headless=headless)
     if loaded.note:
         err.print(f"model {loaded.name}: {loaded.note}", style="dim", highlight=False)
     return loaded
@@ -79,6 +81,13 @@ def say(text: str, style: str = "") -> None:
 def complain(text: str, style: str = "yellow") -> None:
     """One line on stderr."""
     err.print(printable(text), style=style, markup=False, highlight=False)
+
+
+def leave(failed: int, count: int, what: str) -> None:
+    """End with the exit code that says how many failed, if any did."""
+    if failed:
+        complain(f"{failed} of {count} {what} failed", "red")
+        raise typer.Exit(FAILED if failed == count else PARTLY)
 
 
 def between_commas(names: str) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gradtoken.commands.shared import FAILED, PARTLY, complain, out, say
+from gradtoken.commands.shared import complain, leave, out, say
 from gradtoken.errors import GradTokenError
 
 Texts = Annotated[list[str] | None, typer.Option("--text", help="A text to explain; repeatable.")]
@@ -56,7 +56,8 @@ def explain_texts(
     from gradtoken.batch import Destination, bars
     from gradtoken.explaining import explain
 
-    model.for_texts  # noqa: B018  which refuses a model of pictures
+    if not request["words"]:
+        model.for_texts  # noqa: B018  which refuses a model of pictures
     files = Destination.of(*place, len(texts)) if any(place) else None
     taken: set[Path] = set()
     failed = 0
@@ -78,6 +79,4 @@ def explain_texts(
         out.print(result, soft_wrap=not out.is_terminal)
         if path is not None:
             say(f"-> {path}")
-    if failed:
-        complain(f"{failed} of {len(texts)} texts failed", "red")
-        raise typer.Exit(FAILED if failed == len(texts) else PARTLY)
+    leave(failed, len(texts), "texts")

@@ -147,6 +147,14 @@ def rms_norm(step: Step, parts: Parts) -> Tensor:
     return p if gamma is None else p * gamma
 
 
+def unit(step: Step, parts: Parts) -> Tensor:
+    """x_j / |x| with the length of the true value."""
+    x, p = step.read[0], parts(step.read[0])
+    order, dim, eps = step.argument(1, "p", 2), step.argument(2, "dim", 1), step.argument(3, "eps", 1e-12)
+    length: Tensor = x.to(p.dtype).norm(order, dim, keepdim=True)
+    return p / length.clamp(min=eps)
+
+
 def zero_origin(step: Step, parts: Parts) -> Tensor:
     """f(x) / x times each part, after biases are shared out: the line from the origin to the true value."""
     x = step.read[0]
@@ -192,6 +200,7 @@ RULES: dict[Op, Rule] = {
     **dict.fromkeys(ACTIVATIONS, zero_origin),
     **dict.fromkeys(named("layer_norm"), layer_norm),
     **dict.fromkeys(named("rms_norm"), rms_norm),
+    F.normalize: unit,
     **dict.fromkeys(PRODUCTS, product),
     **dict.fromkeys(ATTENTION, attention),
     F.linear: linear,

@@ -185,6 +185,7 @@ ABS_LRP: Preset = {
     **rows(absolute.softmax, names.SOFTMAX),
     **rows(instead(absolute.absolute, partial(norms.layer_norm, frozen_mean=True)), names.LAYER_NORM),
     **rows(instead(absolute.absolute, norms.rms_norm), names.RMS_NORM),
+    **rows(instead(absolute.absolute, norms.unit), names.NORMALIZE),
     **rows(absolute.dropped, names.DROPOUT),
     **rows(partial(taken, absolute.absolute), names.GETITEM),
     **rows(Open(attention), names.ATTENTION),

@@ -10,7 +10,9 @@ import torch
 
 from gradtoken.errors import BadModel
 from gradtoken.models._torchvision import ensure_torchvision
-from gradtoken.models.hub import NAME, VOCABULARY
+from gradtoken.models.captions import Captions
+from gradtoken.models.clip import Towers, is_two_towers
+from gradtoken.models.hub import NAME, VOCABULARY, cached_folder
 from gradtoken.models.labels import Labels, in_order
 from gradtoken.models.model import HEADLESS, Model, Pipeline, need
 from gradtoken.models.preprocess import Preprocess
@@ -33,6 +35,8 @@ def load_transformers(folder: Path, name: str, preprocess: Preprocess | Encode |
     heads = config.architectures or []
     texts = any("ForSequenceClassification" in head for head in heads)
     classifies = texts or any("ForImageClassification" in head for head in heads)
+    if not classifies and is_two_towers(transformers.MODEL_MAPPING.get(type(config), None)):
+        return towers_in(folder, name, config, preprocess)
     if not (classifies or headless):
         raise BadModel(
             f"{name} has no image classification head (its architecture is {', '.join(heads) or 'not named'}), nor one "
@@ -40,13 +44,13 @@ def load_transformers(folder: Path, name: str, preprocess: Preprocess | Encode |
             "callable target"
         )
     if hasattr(config, "text_config") and not classifies:
-        raise BadModel(f"{name} has an image and a text tower; expected an image model alone")
+        raise BadModel(
+            f"{name} reads pictures together with texts ({', '.join(heads)}); expected an image model alone, or one "
+            "with a tower for each, as CLIP"
+        )
     kind = transformers.AutoModelForImageClassification if classifies else transformers.AutoModel
     kind = transformers.AutoModelForSequenceClassification if texts else kind
-    net, report = read(kind, folder, name, config=config, dtype=torch.float32, output_loading_info=True)
-    if report["missing_keys"] or report.get("mismatched_keys"):
-        keys = sorted(map(str, [*report["missing_keys"], *report.get("mismatched_keys", ())]))
-        raise BadModel(f"{name}: {len(keys)} weights are missing or of another shape, so random: {', '.join(keys[:4])}")
+    net = whole(kind, folder, name, config)
     return Model(
         net=net,
         name=name,
@@ -54,7 +58,50 @@ def load_transformers(folder: Path, name: str, preprocess: Preprocess | Encode |
         labels=labels_of(config) if classifies else None,
         source=f"transformers {type(net).__name__} from {name}",
         note="" if classifies else f"{name} {HEADLESS}",
+        independent=is_independent(config),
     )
+
+
+def whole(kind: Any, folder: Path, name: str, config: Any) -> Any:
+    """The network with all its weights."""
+    net, report = read(kind, folder, name, config=config, dtype=torch.float32, output_loading_info=True)
+    if report["missing_keys"] or report.get("mismatched_keys"):
+        keys = sorted(map(str, [*report["missing_keys"], *report.get("mismatched_keys", ())]))
+        raise BadModel(f"{name}: {len(keys)} weights are missing or of another shape, so random: {', '.join(keys[:4])}")
+    return net
+
+
+def towers_in(folder: Path, name: str, config: Any, preprocess: Any) -> Model:
+    """A model of pictures and captions with its processor."""
+    net = whole(library().AutoModel, folder, name, config)
+    source = f"transformers {type(net).__name__} from {name}"
+    return of_towers(net, folder, name, source, preprocess)
+
+
+def of_towers(net: Any, folder: Path, name: str, source: str, preprocess: Any) -> Model:
+    """A network with the processor in a folder. SigLIP reads padding, which it was trained with."""
+    tokenizer, config = tokenizer_in(folder, name), net.config.text_config
+    limits = [tokenizer.model_max_length, getattr(config, "max_position_embeddings", None)]
+    captions = Captions(tokenizer, min(filter(None, limits)), fixed=config.model_type.startswith("siglip"))
+    how = preprocess or preprocess_in(folder, name)
+    return Model(Towers(net), name, how, None, source, captions=captions)
+
+
+def of_module(net: Any, preprocess: Any) -> Model:
+    """A network of two towers already built, with the processor in the folder it came from."""
+    kind, origin = type(net).__name__, net.config.name_or_path or ""
+    folder = cached_folder(origin) if NAME.fullmatch(origin) and not Path(origin).is_dir() else Path(origin)
+    if not origin or folder is None or not folder.is_dir():
+        raise BadModel(
+            f"{kind} came without the tokenizer of its captions; save it and its processor in one folder "
+            "(save_pretrained), and give that"
+        )
+    return of_towers(net, folder, kind, f"the {kind} that was passed in", preprocess)
+
+
+def is_independent(config: Any) -> bool:
+    """Whether the model was trained to tell of each class by itself whether it is there."""
+    return getattr(config, "problem_type", None) == "multi_label_classification"
 
 
 def read(kind: Any, folder: Path, name: str, **options: Any) -> Any:
@@ -92,12 +139,17 @@ def preprocess_in(folder: Path, name: str) -> Preprocess:
 
 
 def encode_in(folder: Path, name: str, net: Any) -> Encode:
-    """As the tokenizer in the folder says; without its files transformers would make one that knows no word."""
+    """As the tokenizer in the folder says."""
+    return encode_of(net, tokenizer_in(folder, name), name)
+
+
+def tokenizer_in(folder: Path, name: str) -> Any:
+    """The tokenizer in a folder; without its files transformers would make one that knows no word."""
     if not any(any(folder.glob(file)) for file in VOCABULARY):
         raise BadModel(
             f"{name}: no tokenizer (tokenizer.json, vocab.txt, ...) in {str(folder)!r}; save it beside the model"
         )
-    return encode_of(net, read(library().AutoTokenizer, folder, name), name)
+    return read(library().AutoTokenizer, folder, name)
 
 
 def preprocess_of(net: Any) -> tuple[Preprocess, str] | None:
@@ -135,7 +187,12 @@ def from_pipeline(pipe: Pipeline) -> Model:
     }
     if pipe.task not in preparations:
         raise BadModel(f"a pipeline for {pipe.task}; expected one for {' or '.join(preparations)}")
-    return Model(net, name, preparations[pipe.task](), labels_of(net.config), f"the pipeline for {pipe.task} passed in")
+    how, source, independent = (
+        preparations[pipe.task](),
+        f"the pipeline for {pipe.task} passed in",
+        is_independent(net.config),
+    )
+    return Model(net, name, how, labels_of(net.config), source, independent=independent)
 
 
 def labels_of(config: Any) -> Labels | None:

@@ -119,7 +119,9 @@ def is_described(folder: Path) -> bool:
     """Whether a folder holds what prepares a model's pictures or texts."""
     config = read_json(folder / "config.json")
     texts = any("ForSequenceClassification" in head for head in config.get("architectures") or ())
-    return is_timm(config) or any(any(folder.glob(name)) for name in (VOCABULARY if texts else SETTINGS[1:]))
+    towers = "text_config" in config
+    needed = [names for names, is_needed in ((VOCABULARY, texts or towers), (SETTINGS[1:], not texts)) if is_needed]
+    return is_timm(config) or all(any(any(folder.glob(name)) for name in names) for names in needed)
 
 
 def has_weights(folder: Path) -> bool:

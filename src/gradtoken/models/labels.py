@@ -59,9 +59,9 @@ class Labels(Sequence[str]):
         return [i for i, own in enumerate(self.names) if key in synonyms(own)]
 
     def suggestion(self, key: str) -> str:
-        """Classes that hold the words, or failing that, names spelt alike."""
-        words = re.compile(rf"(?<!\w){re.escape(key)}(?!\w)")
-        near = [i for i, own in enumerate(self.names) if key and words.search(plain(own))]
+        """Classes that hold the words, or that the words hold, or failing that, names spelt alike."""
+        near = [i for i, own in enumerate(self.names) if key and holds(plain(own), key)]
+        near = near or [i for i, own in enumerate(self.names) if any(holds(key, name) for name in synonyms(own))]
         if not near:
             owners = {name: i for i, own in enumerate(self.names) for name in (*synonyms(own), plain(own))}
             near = [owners[name] for name in difflib.get_close_matches(key, owners, n=4, cutoff=0.6)]
@@ -116,6 +116,11 @@ def in_range(target: SupportsIndex, count: int) -> int:
 def plain(name: str) -> str:
     """Lower case, words parted by single spaces: "Golden_Retriever " and "golden retriever" are one."""
     return " ".join(name.casefold().replace("_", " ").split())
+
+
+def holds(text: str, words: str) -> bool:
+    """Whether whole words are in a text."""
+    return re.search(rf"(?<!\w){re.escape(words)}(?!\w)", text) is not None
 
 
 def synonyms(name: str) -> list[str]:

@@ -14,6 +14,7 @@ from torch import nn
 from gradtoken.errors import BadModel, UnknownName
 from gradtoken.models import _open_clip, _timm, _torchvision, _transformers
 from gradtoken.models.bundled import load_bundled
+from gradtoken.models.clip import is_two_towers, with_captions
 from gradtoken.models.hub import NAME, fetch_repo, is_timm, read_json
 from gradtoken.models.labels import Labels
 from gradtoken.models.model import Model, Pipeline, check_names, move, settle
@@ -42,9 +43,10 @@ FORMS = (
     ("ORG/NAME", "an image classifier on the Hugging Face hub", "transformers", "transformers"),
     ("timm:NAME", "a timm model, with its weights or those of weights=FILE", "timm", "timm"),
     ("torchvision:NAME", "a torchvision classifier, likewise", "torchvision", "torchvision"),
-    ("open_clip:NAME/TAG", "the image tower of an open_clip model", "open_clip", "open-clip"),
+    ("open_clip:NAME/TAG", "a model of pictures and captions, such as CLIP or SigLIP", "open_clip", "open-clip"),
     ("FOLDER", "a folder that transformers' save_pretrained wrote", "transformers", "transformers"),
     ("FOLDER", "a classifier of texts with its tokenizer, likewise; hub names too", "transformers", "transformers"),
+    ("FOLDER", "a model of pictures and captions with its processor; hub names too", "transformers", "transformers"),
     ("FOLDER", "a folder with timm's config.json and model.safetensors", "timm", "timm"),
 )
 
@@ -69,7 +71,8 @@ def load(
     model: a name (see `known_models`), a folder, or a module or a pipeline of transformers, which is moved only where
     `device` or `dtype` ask for it and whose mode is left alone.
     weights: a file to use instead of published weights, with timm:, torchvision: or open_clip: names.
-    labels, preprocess: instead of the model's own; labels as names, index -> name, or a file with them.
+    labels, preprocess: instead of the model's own; labels as names, index -> name, or a file with them. A model of
+    pictures and captions takes labels as captions, and becomes a classifier with these as its classes.
     headless: also accept a model that gives features instead of classes.
     """
     names = None if labels is None else Labels.of(labels)
@@ -84,6 +87,8 @@ def load(
         path = None if weights is None else Path(weights)
         loaded = settle(from_name(os.fspath(model), path, preprocess, headless), device, dtype)
         count = classes_of(loaded.net)
+    if loaded.captions is not None and names is not None:
+        return with_captions(loaded, names.names)
     loaded = replace(loaded, labels=names or loaded.labels, preprocess=preprocess or loaded.preprocess)
     check_names(loaded.labels, count)
     return loaded
@@ -134,6 +139,9 @@ def from_object(model: Any, preprocess: How) -> Model:
 
 def from_module(net: nn.Module, preprocess: How) -> Model:
     """A network already built, with the preprocessing it carries."""
+    if is_two_towers(net):
+        found: Model = (_transformers if hasattr(net, "config") else _open_clip).of_module(net, preprocess)
+        return found
     own, labels, note = preprocess, None, ""
     config: Any = getattr(net, "config", None)
     if getattr(net, "pretrained_cfg", None):
@@ -152,7 +160,8 @@ def from_module(net: nn.Module, preprocess: How) -> Model:
             f"{kind} does not say how pictures are prepared for it; give preprocess=Preprocess(size=(H, W), ...), or "
             "for a model of texts gradtoken.models.text.Encode(tokenizer, length)"
         )
-    return Model(net, kind, own, labels, f"the {kind} that was passed in", note)
+    independent = _transformers.is_independent(config)
+    return Model(net, kind, own, labels, f"the {kind} that was passed in", note, independent)
 
 
 def classes_of(net: nn.Module) -> int | None:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from gradtoken.errors import BadModel, MissingExtra
+from gradtoken.models.captions import Captions
 from gradtoken.models.labels import Labels
 from gradtoken.models.preprocess import Preprocess
 from gradtoken.models.text import Encode
@@ -28,7 +29,8 @@ class Pipeline(Protocol):
 class Model:
     """preprocess: of pictures, or of texts. name: as asked for. source: one phrase on the origin of the weights.
 
-    note: what the user should know, or "".
+    note: what the user should know, or "". independent: whether each class has a probability of its own, a sigmoid,
+    as several of them may be there. captions: how captions are read, of a network with a tower for them.
     """
 
     net: nn.Module
@@ -37,6 +39,8 @@ class Model:
     labels: Labels | None
     source: str
     note: str = ""
+    independent: bool = False
+    captions: Captions | None = None
 
     @property
     def reads_texts(self) -> bool:
