@@ -24,6 +24,7 @@ from gradtoken.manual import obstacles
 from gradtoken.models.clip import asked
 from gradtoken.models.model import Model
 from gradtoken.models.pictures import find_pictures, open_picture
+from gradtoken.outside import whole
 from gradtoken.probe import Probe
 from gradtoken.progress import showing, track
 from gradtoken.result import Explanation, Explanations
@@ -84,8 +85,9 @@ def parse_options(settings: Sequence[str]) -> dict[str, Any]:
 
 def parse_value(value: str) -> int | float | bool | str:
     """A number or true or false where it is written as one."""
-    if re.fullmatch(r"[+-]?\d+", value):
-        return int(value)
+    number = whole(value)
+    if number is not None:
+        return number
     if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", value, re.I):
         return float(value)
     return {"true": True, "false": False}.get(value.lower(), value)

@@ -1,9 +1,9 @@
 """Reading saved explanations. Nothing in a file is executed, and what does not fit is refused."""
 
 import io
-import json
 import math
 import os
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -14,9 +14,9 @@ import numpy as np
 
 from gradtoken.errors import GradTokenError
 from gradtoken.files import FIELDS, SCHEMA
+from gradtoken.outside import LARGEST, content_of, decoded
 from gradtoken.words import Piece, Words
 
-LARGEST = 2**28  # bytes of a file, or of what one unpacks to
 Parts = tuple[dict[str, Any], list[Any]]  # the document, and the maps of its explanations
 
 
@@ -41,18 +41,14 @@ def load(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 def bounded(path: Path) -> bytes:
     """The content of a file that is not too large."""
     try:
-        with open(path, "rb") as file:
-            content = file.read(LARGEST + 1)
-    except OSError as error:
-        raise GradTokenError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
-    if len(content) > LARGEST:
-        raise GradTokenError(f"{str(path)!r} is larger than {LARGEST >> 20} MiB, no saved explanation is")
-    return content
+        return content_of(path)
+    except (OSError, ValueError) as error:
+        raise GradTokenError(f"cannot read {str(path)!r}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def document_of(content: bytes) -> dict[str, Any]:
     """The JSON document, when it is of a schema that can be read."""
-    document = json.loads(content, parse_constant=refused)
+    document = decoded(content, refused)
     schema = expect(expect(document, dict, "document").get("schema"), int, "schema")
     if schema != SCHEMA:
         raise GradTokenError(f"the file has schema {schema}, this version reads {SCHEMA}; update gradtoken")
@@ -88,7 +84,10 @@ def array_of(content: bytes, kind: str) -> np.ndarray[Any, Any]:
     file = io.BytesIO(content)
     if np.lib.format.read_magic(file) != (1, 0):
         raise ValueError("an array has a format that is not written here")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    try:
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    except (SyntaxError, tokenize.TokenError, MemoryError, RecursionError) as error:  # it is written as Python
+        raise ValueError(f"the header of an array is damaged: {error}") from error
     if dtype.str != kind or math.prod(shape) * dtype.itemsize != len(content) - file.tell():
         raise ValueError(f"expected an array of type {kind}, got {dtype.str} of shape {shape}")
     values = np.frombuffer(content, dtype, offset=file.tell())

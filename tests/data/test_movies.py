@@ -86,5 +86,5 @@ def test_missing_parts(tmp_path):
 
 def test_a_document_that_cannot_be_a_file(tmp_path):
     make.text(make.movies(tmp_path) / "test.jsonl", json.dumps({"annotation_id": "a\0b", "classification": "NEG"}))
-    with pytest.raises(BadSample, match="cannot be a file"):
+    with pytest.raises(BadSample, match="cannot be read: embedded null"):
         open_data(tmp_path)[0]

@@ -9,6 +9,7 @@ from gradtoken.benchmark.plan import Plan, Units, Variant, fingerprint_of
 from gradtoken.benchmark.rows import Row, facts_of, read_table
 from gradtoken.benchmark.store import Address, Store, below
 from gradtoken.errors import BadRun
+from gradtoken.outside import decoded
 
 MANIFEST, DESCRIPTION, ROWS, BEING_KEPT = "manifest.json", "variant.json", "rows", "being-kept"
 
@@ -50,7 +51,7 @@ class RunFolder:
     def open(cls, root: Address) -> "RunFolder":
         """A run that was begun."""
         try:
-            manifest = json.loads(Store(root).read(MANIFEST))
+            manifest = decoded(Store(root).read(MANIFEST))
             if manifest["fingerprint"] != fingerprint_of(manifest["settings"]):
                 raise ValueError("its fingerprint is not that of its settings")
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -106,8 +107,8 @@ class RunFolder:
     def interrupted(self, unit: range) -> list[str]:
         """Keys of the methods whose files of this unit were being put in place when a run stopped."""
         try:
-            return [str(key) for key in json.loads(self.store.read(self.mark(unit)))]
-        except (OSError, ValueError):
+            return [str(key) for key in decoded(self.store.read(self.mark(unit)))]
+        except (OSError, ValueError, TypeError):
             return []
 
     def missing(self, variants: Iterable[Variant], unit: range) -> dict[str, str]:
@@ -191,7 +192,7 @@ class RunFolder:
 def described(store: Store, name: str) -> Variant:
     """The method that was written down."""
     try:
-        facts = json.loads(store.read(name))
+        facts = decoded(store.read(name))
         return Variant(str(facts["method"]), dict(facts["options"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         place = below(store.root, name)

@@ -9,16 +9,23 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from gradtoken.benchmark.folder import RunFolder
 from gradtoken.benchmark.store import Store
+from gradtoken.outside import decoded
 
 LOGS = "log"
 PAUSE = 30.0  # seconds between two writings to an object store, which knows no appending
 Event = dict[str, Any]
+HELD: dict[str, dict[str, Any]] = {  # what is read of every event, and of some
+    "": {"event": str, "time": str, "clock": int | float},
+    "begin": {"host": str, "pid": int, "share": str, "pairs": int},
+    "unit": {"worker": str, "pairs": int},
+}
 
 
 @dataclass
@@ -65,13 +72,29 @@ class Log:
 
 
 def events(store: Store) -> Iterator[list[Event]]:
-    """The events of each process that worked on a run, oldest process first; half a line is left out."""
+    """The events of each process that worked on a run, oldest process first; other lines are left out."""
     for name in store.names(LOGS):
         found = []
-        for line in store.read(f"{LOGS}/{name}").decode(errors="replace").splitlines():
-            try:
-                found.append(dict(json.loads(line)))
-            except ValueError:
-                continue
+        with suppress(OSError):  # of a folder
+            for line in store.read(f"{LOGS}/{name}").decode(errors="replace").split("\n"):
+                with suppress(ValueError):
+                    event = decoded(line)
+                    found += [event] if is_event(event) else []
         if found:
             yield found
+
+
+def is_event(line: Any) -> bool:
+    """Whether a line holds what is read of it, each of its type. Raises ValueError for a time that is none."""
+    held = HELD[""] | HELD.get(str(line.get("event")), {}) if isinstance(line, dict) else {}
+    return bool(held) and all(fits(line.get(name), kind) for name, kind in held.items()) and is_time(line["time"])
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Of this type; a number is not negative, and not larger than any that is counted."""
+    return isinstance(value, kind) and (isinstance(value, str) or 0 <= value < 2**53)  # nan fails too
+
+
+def is_time(text: str) -> bool:
+    """A moment, which a time without its zone is not."""
+    return datetime.fromisoformat(text).tzinfo is not None

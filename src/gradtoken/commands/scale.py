@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gradtoken.errors import BadRun
+from gradtoken.outside import whole
 
 if TYPE_CHECKING:
     from gradtoken.benchmark.running import How
@@ -49,9 +50,10 @@ def share_of(text: str | None) -> "Share":
     if text == "all":
         return Share()
     rank, slash, world = text.partition("/")
-    if not (slash and rank.isdigit() and world.isdigit()):
+    own, all_ = whole(rank), whole(world)
+    if not slash or own is None or all_ is None:
         raise BadRun(f"expected --share I/N or all, got {text!r}")
-    return Share(int(rank), int(world))
+    return Share(own, all_)
 
 
 def settled(how: "How", device: str | None, threads: int | None) -> Placed:

@@ -11,6 +11,7 @@ import numpy as np
 from gradtoken.data.reading import lines_of
 from gradtoken.errors import BadData
 from gradtoken.models.model import need
+from gradtoken.outside import whole
 
 TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.\w+$")
@@ -43,9 +44,10 @@ def answers(kit: Path, files: Iterable[str], folder: Path) -> Answers:
         number = int(match[1])
         if not 0 < number <= len(listed):
             raise BadData(f"{file!r} has no answer: {str(kit / TRUTH)!r} has {len(listed)} lines")
-        if not listed[number - 1].isdecimal() or int(listed[number - 1]) not in synset_of:
+        answer = whole(listed[number - 1])
+        if answer is None or answer not in synset_of:
             raise BadData(f"line {number} of {str(kit / TRUTH)!r} is {listed[number - 1]!r}; expected an ILSVRC2012_ID")
-        shown[file] = synset_of[int(listed[number - 1])]
+        shown[file] = synset_of[answer]
     return sorted(synset_of.values()), names, shown
 
 

@@ -1,6 +1,5 @@
 """Any pictures with label images beside them, for example made of COCO's annotations."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from gradtoken.data.reading import data_set, text_of
 from gradtoken.data.sample import VOID, DataSet, Mask, Sample
 from gradtoken.errors import BadData, BadSample
 from gradtoken.models.pictures import open_picture
+from gradtoken.outside import decoded
 
 NO_ANSWER = ("unlabeled", "unlabelled", "void", "ignore", "ignored")  # names of numbers that count for nothing
 FILE = "classes.json"
@@ -76,7 +76,7 @@ def open_masks(path: str | os.PathLike[str]) -> DataSet:
 def read_meaning(path: Path) -> Meaning:
     """What the numbers in the masks mean."""
     try:
-        content = json.loads(text_of(path, BadData))
+        content = decoded(text_of(path, BadData))
         names = {int(value): str(name) for value, name in content["mask_value_to_name"].items()}
         listed = content.get("name_to_imagenet_classes", {})
         groups = {str(name): tuple(map(check_index, indices)) for name, indices in listed.items() if indices}

@@ -1,6 +1,5 @@
 """ERASER's Movie Reviews: sentiment, and the words that people gave as its reason (DeYoung et al. 2020)."""
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gradtoken import outside
 from gradtoken.data.entry import DATASETS, Kind
 from gradtoken.data.listing import expect_folder
 from gradtoken.data.reading import data_set, text_of
@@ -75,7 +75,7 @@ def open_movies(path: str | os.PathLike[str], *, split: str = "test") -> DataSet
 def decoded(line: str, number: int, file: Path) -> dict[str, Any]:
     """One line of the index."""
     try:
-        content = json.loads(line)
+        content = outside.decoded(line)
     except ValueError as error:
         raise BadData(f"line {number} of {str(file)!r} is not JSON: {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("annotation_id"), str):

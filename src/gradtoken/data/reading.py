@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from gradtoken import outside
 from gradtoken.data.sample import VOID, Boxes, DataSet, Mask, Rationale, Sample
 from gradtoken.errors import BadData, BadPicture, BadSample
 
@@ -100,15 +101,15 @@ def rationale_fault(rationale: Rationale) -> str:
 def text_of(path: Path, error: type[BadData] = BadSample) -> str:
     """A UTF-8 text file, or the error given."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return outside.text_of(path)
     except OSError as cause:
         raise error(f"{str(path)!r} cannot be read: {cause.strerror or cause}") from cause
     except UnicodeDecodeError as cause:
         raise error(f"{str(path)!r} is not UTF-8 text: {cause}") from cause
     except ValueError as cause:
-        raise error(f"{str(path)!r} cannot be a file: {cause}") from cause
+        raise error(f"{str(path)!r} cannot be read: {cause}") from cause
 
 
 def lines_of(path: Path) -> list[str]:
     """The lines of a list that come with a data set, without blank ones."""
-    return [line.strip() for line in text_of(path, BadData).splitlines() if line.strip()]
+    return [line.strip() for line in text_of(path, BadData).split("\n") if line.strip()]

@@ -1,7 +1,7 @@
 """Any pictures with a table of their classes, and boxes of them."""
 
 import csv
-import json
+import io
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from gradtoken.data.reading import data_set, text_of
 from gradtoken.data.sample import Boxes, DataSet, Sample
 from gradtoken.errors import BadData, BadSample
 from gradtoken.models.pictures import open_picture
+from gradtoken.outside import decoded, whole
 
 BOXES = "boxes_xyxy_fraction"
 NAMES = ("label", "class", "name")
@@ -86,7 +87,7 @@ def find_table(path: Path) -> Path:
 
 def rows_of(file: Path, split: str | None) -> Iterator[Row]:
     """The rows of a table, or of one part of it."""
-    reader = csv.reader(text_of(file, BadData).splitlines(keepends=True), strict=True)
+    reader = csv.reader(io.StringIO(text_of(file, BadData), newline=""), strict=True)
     try:
         header = [cell.strip() for cell in next(reader, [])]
         column = {name: place for place, name in enumerate(header)}
@@ -106,15 +107,18 @@ def rows_of(file: Path, split: str | None) -> Iterator[Row]:
 
 def by_index(rows: Sequence[Row], file: Path) -> tuple[list[int], tuple[str, ...]]:
     """Class of each row by its number, and names up to the highest number."""
-    labels, names = [], dict[int, str]()
+    labels, names = list[int](), dict[int, str]()
     for row in rows:
-        if row.class_index and not (row.class_index.isdecimal() and int(row.class_index) < 100_000):
+        if not row.class_index:
+            labels.append(-1)
+            continue
+        number = whole(row.class_index)
+        if number is None or not 0 <= number < 100_000:
             raise BadData(
                 f"{str(file)!r} says class_index {row.class_index!r} of {row.file!r}; expected a number from 0"
             )
-        labels.append(int(row.class_index) if row.class_index else -1)
-        if row.class_index:
-            names.setdefault(labels[-1], row.name)
+        labels.append(number)
+        names.setdefault(number, row.name)
     return labels, tuple(names.get(number) or f"class {number}" for number in range(max(names) + 1))
 
 
@@ -128,7 +132,7 @@ def by_name(rows: Sequence[Row]) -> tuple[list[int], tuple[str, ...]]:
 def boxes_of(cell: str) -> Boxes | None:
     """Boxes of a cell, [[x0, y0, x1, y1], ...]; nothing where it is empty or []."""
     try:
-        boxes = [tuple(float(edge) for edge in box) for box in json.loads(cell or "[]")]
+        boxes = [tuple(float(edge) for edge in box) for box in decoded(cell or "[]")]
         return Boxes(tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in boxes)) if boxes else None
     except (ValueError, TypeError, OverflowError) as error:
         raise BadSample(f"{BOXES} is {cell!r}; expected [[x0, y0, x1, y1], ...] as fractions: {error}") from error

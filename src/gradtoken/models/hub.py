@@ -3,7 +3,6 @@
 The libraries themselves retry for most of a minute where there is no network.
 """
 
-import json
 import re
 import socket
 import threading
@@ -18,6 +17,7 @@ import torch
 from gradtoken.errors import BadModel
 from gradtoken.models.model import need
 from gradtoken.models.weights import brief
+from gradtoken.outside import decoded, text_of
 
 NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")  # ORG/NAME
 SECONDS = 3.0  # to wait for a connection
@@ -157,7 +157,7 @@ def online(repo: str, download: Callable[[], Any]) -> Any:
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = decoded(text_of(path))
     except (OSError, ValueError) as error:
         raise BadModel(f"{str(path)!r} is not readable JSON: {error}; get the file again") from error
     if not isinstance(content, dict):

@@ -1,7 +1,6 @@
 """Class names, and the index of a class from what a person types."""
 
 import difflib
-import json
 import operator
 import os
 import re
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, SupportsIndex, overload
 
 from gradtoken.errors import BadModel, BadTarget, UnknownName
+from gradtoken.outside import decoded, text_of, whole
 
 SYNSET = re.compile(r"[nvar]\d{8}")
 
@@ -48,8 +48,9 @@ class Labels(Sequence[str]):
                 raise UnknownName(f"{target!r} names {len(candidates)} classes: {listed}; give the index")
         if key in self.synsets:
             return self.synsets.index(key)
-        if re.fullmatch(r"[+-]?\d+", key):
-            return in_range(int(key), len(self))
+        number = whole(key)
+        if number is not None:
+            return in_range(number, len(self))
         raise UnknownName(f"no class is named {target!r}; {self.suggestion(key)}")
 
     def where(self, name: str, exact: bool = False) -> list[int]:
@@ -95,12 +96,13 @@ def find_class(labels: Labels | None, target: SupportsIndex | str, count: int) -
     """Index among `count` classes, by name where names are known."""
     if labels is not None:
         return labels.find(target)
-    if isinstance(target, str) and not re.fullmatch(r"\s*[+-]?\d+\s*", target):
+    index = whole(target) if isinstance(target, str) else target
+    if index is None:
         raise UnknownName(
             f"the names of this model's {count} classes are not known, so {target!r} cannot be found; "
             f"give an index from 0 to {count - 1}, or the names through labels="
         )
-    return in_range(int(target) if isinstance(target, str) else target, count)
+    return in_range(index, count)
 
 
 def in_range(target: SupportsIndex, count: int) -> int:
@@ -130,8 +132,8 @@ def synonyms(name: str) -> list[str]:
 def read(path: Path) -> Iterable[str] | Mapping[Any, str]:
     """Names from a JSON file (list or object) or a text file, one name a line."""
     try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text) if path.suffix.lower() == ".json" else text.rstrip().splitlines()
+        text = text_of(path)
+        content = decoded(text) if path.suffix.lower() == ".json" else text.rstrip().split("\n")
     except OSError as error:
         raise BadModel(f"the class names {str(path)!r} cannot be read: {error.strerror}; check the file") from error
     except ValueError as error:
@@ -147,8 +149,8 @@ def in_order(names: Mapping[Any, str]) -> tuple[str, ...]:
     """{"0": "cat", "1": "dog"} -> ("cat", "dog")."""
     try:
         by_index = {int(key): name for key, name in names.items()}
-    except ValueError as error:
-        raise BadModel(f"expected class names as index -> name, got the key {error.args[0]!r}") from error
+    except (ValueError, TypeError, OverflowError) as error:
+        raise BadModel(f"expected class names as index -> name, got other keys: {error}") from error
     if sorted(by_index) != list(range(len(names))):
         raise BadModel(f"expected class names for 0 to {len(names) - 1}, got the indices {sorted(by_index)[:10]}")
     return tuple(by_index[i] for i in range(len(names)))

@@ -17,6 +17,7 @@ from gradtoken.errors import BadPicture, BadTarget
 from gradtoken.explaining import Case
 from gradtoken.models.model import Model
 from gradtoken.models.pictures import BROKEN, FORMATS, decode, quiet
+from gradtoken.outside import whole
 from gradtoken.progress import track
 
 MOST = 3  # recordings kept: each may hold the graph of a whole pass
@@ -55,7 +56,7 @@ class Subject:
 
 def checked(index: Any, count: int) -> int:
     """A class of `count` that a browser named by its index."""
-    index = int(str(index)) if str(index).isdecimal() else index
+    index = whole(index) if isinstance(index, str) else index
     if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < count:
         raise BadTarget(f"expected a class from 0 to {count - 1}, got {index!r}")
     return index
