@@ -1,7 +1,8 @@
 PYTHON ?= python3.11
 V := .venv
+R := .venv-release
 
-.PHONY: demo test test-all check docs docs-serve clean
+.PHONY: demo test test-all check docs docs-serve clean dist sbom audit
 
 $(V)/.core: pyproject.toml constraints.txt
 	test -x $(V)/bin/python || $(PYTHON) -m venv $(V)
@@ -36,5 +37,22 @@ docs: $(V)/.docs  ## install, then build this documentation as a site: open site
 docs-serve: $(V)/.docs  ## the same on http://127.0.0.1:8000, built again when a page changes
 	NO_MKDOCS_2_WARNING=1 $(V)/bin/mkdocs serve
 
+$(R)/.tools:
+	test -x $(R)/bin/python || $(PYTHON) -m venv $(R)
+	$(R)/bin/python -m pip install --quiet hatchling cyclonedx-bom pip-audit
+	touch $@
+
+dist: $(R)/.tools  ## wheel and source archive, the same bytes for the same commit
+	rm -rf dist
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(R)/bin/python -m hatchling build -d dist
+
+sbom: $(R)/.tools $(V)/.core  ## what is installed in .venv, as CycloneDX
+	mkdir -p dist
+	$(R)/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml -o dist/sbom.json $(V)/bin/python
+
+audit: $(R)/.tools $(V)/.core  ## known vulnerabilities of what is installed in .venv; what cannot be looked up fails
+	$(V)/bin/python -m pip freeze --exclude-editable | sed 's/+cpu//' > $(R)/installed.txt
+	$(R)/bin/pip-audit --strict --no-deps --disable-pip -r $(R)/installed.txt
+
 clean:
-	rm -rf $(V) site
+	rm -rf $(V) $(R) dist site

@@ -7,6 +7,7 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,12 @@ from gradtoken.outside import LARGEST, content_of, decoded
 from gradtoken.words import Piece, Words
 
 Parts = tuple[dict[str, Any], list[Any]]  # the document, and the maps of its explanations
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of what is saved, for other programs."""
+    found: dict[str, Any] = decoded(files("gradtoken").joinpath("explanation.schema.json").read_bytes())
+    return found
 
 
 def load(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -49,9 +56,9 @@ def bounded(path: Path) -> bytes:
 def document_of(content: bytes) -> dict[str, Any]:
     """The JSON document, when it is of a schema that can be read."""
     document = decoded(content, refused)
-    schema = expect(expect(document, dict, "document").get("schema"), int, "schema")
-    if schema != SCHEMA:
-        raise GradTokenError(f"the file has schema {schema}, this version reads {SCHEMA}; update gradtoken")
+    version = expect(expect(document, dict, "document").get("schema"), int, "schema")
+    if version != SCHEMA:
+        raise GradTokenError(f"the file has schema {version}, this version reads {SCHEMA}; update gradtoken")
     if not expect(document.get("explanations"), list, "explanations"):
         raise ValueError("it holds no explanations")
     return dict(document)
