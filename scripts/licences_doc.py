@@ -20,7 +20,7 @@ TOOLS = ("dev", "ecosystem")  # of those who work on it, or with other packages
 
 
 def direct() -> dict[str, str]:
-    """Package -> the extra that asks for it first, "" for what is always installed; extras that only name others out."""
+    """Package -> the extra that asks for it first, "" for what is always installed."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = sorted(project["optional-dependencies"].items(), key=lambda item: item[0] in TOOLS)
     found: dict[str, str] = {}

@@ -1,5 +1,6 @@
 """The page of licences lists what the project asks for."""
 
+import importlib.metadata
 import importlib.util
 from pathlib import Path
 
@@ -25,8 +26,9 @@ def test_every_dependency_is_listed_with_its_extra(script):
 
 def test_licences_are_what_packages_state(script, tmp_path, monkeypatch):
     def state(name: str, *lines: str) -> str:
-        folder = tmp_path / f"{name}-1.0.dist-info"
+        folder = tmp_path / f"{name.replace('-', '_')}-1.0.dist-info"
         folder.mkdir()
+        importlib.invalidate_caches()
         (folder / "METADATA").write_text("\n".join(["Metadata-Version: 2.1", f"Name: {name}", "Version: 1.0", *lines]))
         return script.licence(name)
 

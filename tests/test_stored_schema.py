@@ -66,7 +66,7 @@ def test_what_it_refuses_is_refused(tmp_path, field, value):
     with pytest.raises(jsonschema.ValidationError):
         check(document)
     (tmp_path / "one.json").write_text(json.dumps(document))
-    with pytest.raises(GradTokenError, match="is not an explanation|expected finite relevance|expected box"):
+    with pytest.raises(GradTokenError, match=r"is not an explanation|expected finite relevance|expected box"):
         Explanation.load(tmp_path / "one.json")
 
 
