@@ -229,5 +229,12 @@ def checkup(model: Model) -> dict[str, str]:
         "heads": f"{last.shape[1]} of width {last.q.shape[3]}",
         "grid": f"{layout.rows} x {layout.columns} patches after {layout.first} prefix tokens",
         "readout": readout,
-        "classes": str(probe.logits.shape[1]) if probe.logits is not None else "none",
+        "classes": told_classes(model, probe),
     }
+
+
+def told_classes(model: Model, probe: Probe) -> str:
+    """How many classes there are, or what takes their place."""
+    if model.captions is not None:
+        return f"captions of up to {model.captions.length} tokens"
+    return str(probe.logits.shape[1]) if probe.logits is not None else "none"

@@ -8,7 +8,9 @@ from torch import nn
 
 import gradtoken
 from gradtoken.batch import support
+from gradtoken.decomposition.replay import decompose
 from gradtoken.errors import BadModel, BadTarget, BadText, UnknownName
+from gradtoken.methods.decompx import written
 from gradtoken.models.clip import asked, with_picture
 from gradtoken.models.text import Encode
 from gradtoken.probe import Probe
@@ -203,14 +205,11 @@ def test_a_contrast_is_a_difference_where_the_method_is_linear(model, method, op
     assert both.name == "a photo of a dog rather than a cat"
 
 
-def test_decomposition_adds_up(clip):
-    """Parts of the cosine, whose length is a constant, sum to it."""
-    model = asked(gradtoken.load(clip, dtype="float64"), CAPTIONS)
-    pixels = towers.pixels().double()
-    probe = Probe(model.net, pixels, torch.tensor([0, 2]))
-    R = gradtoken.METHODS["decompx"].bind({})(probe)
-    assert R.shape == (2, 1, 16)
-    assert R.sum(dim=2).abs().max() <= probe.scores.abs().max() * 10
+def test_parts_of_a_cosine_sum_to_it(clip):
+    """The length is that of the true vector."""
+    probe = Probe(asked(gradtoken.load(clip, dtype="float64"), CAPTIONS).net, towers.pixels().double(), [[0], [2]])
+    parts = torch.stack([decompose(*written(probe, i))[:, 0] for i in range(2)])  # (B, N, K)
+    torch.testing.assert_close(parts.sum(dim=1), probe.scores)
 
 
 # What is told -------------------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def resumed(resume: bool, options: tuple[str, int | None, str | None, bool], dev
 def explain_folder(
     files: Sequence[Any],
     model: tuple[str, Path | None, Path | None],
-    request: tuple[Sequence[str] | None, Mapping[str, Mapping[str, Any]]],
+    request: tuple[Sequence[Any] | None, Mapping[str, Mapping[str, Any]]],
     place: tuple[Path | None, str | None, Mapping[str, Any]],
     where: "Placed",
 ) -> None:
@@ -52,6 +52,7 @@ def explain_folder(
     from gradtoken.commands.benchmark import limit_threads
     from gradtoken.commands.live import live
     from gradtoken.files import check_format
+    from gradtoken.models.clip import asked
 
     output, form, style = place
     if output is None or output.suffix or not all(isinstance(file, Path) for file in files):
@@ -60,7 +61,8 @@ def explain_folder(
         check_format(f".{form}")
     limit_threads(where.threads)
     targets, options = request
-    plan = plan_of(files, loaded_model(*model, where.device), targets or [None], options)
+    loaded = asked(loaded_model(*model, where.device), targets or [None])
+    plan = plan_of(files, loaded, targets or [None], options)
     try:
         with live() as tell:
             (folder,) = run_all([plan], [output], how=where.how, tell=tell)

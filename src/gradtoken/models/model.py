@@ -61,6 +61,11 @@ class Model:
     def for_texts(self) -> Encode:
         """How texts become tokens. Raises BadModel for a model of pictures."""
         if not isinstance(self.preprocess, Encode):
+            if self.captions is not None:
+                raise BadModel(
+                    f"{self.name} compares pictures with captions; for the words of captions give the picture, its "
+                    "captions with --target, and --words; in Python target= and words=True"
+                )
             raise BadModel(f"{self.name} reads pictures; expected a model of texts, with its tokenizer")
         return self.preprocess
 
