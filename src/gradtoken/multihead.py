@@ -60,7 +60,7 @@ def multi_head_attention(
     turned = {id(x): (x[:, None] if single else x).transpose(0, 1) for x in (query, key, value)}
     query, key, value = (turned[id(x)] for x in (query, key, value))
     B, N, C = query.shape
-    stacked = None if in_proj_weight is None else in_proj_weight.chunk(3)
+    stacked = None if use_separate_proj_weight or in_proj_weight is None else in_proj_weight.chunk(3)
     weights = stacked or (q_proj_weight, k_proj_weight, v_proj_weight)
     biases = (None, None, None) if in_proj_bias is None else in_proj_bias.chunk(3)
     q, k, v = (
