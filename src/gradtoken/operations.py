@@ -163,16 +163,19 @@ def convolution(record: "Recorder", op: Op, *args: Any, **kwargs: Any) -> Tensor
     """The sizes that convolutions produce may be the grid; some mix the heads of an attention instead."""
     out = by_patches(op(*args, **kwargs), *args, **kwargs)
     record.follow(op, out, args)
-    size = out.shape[-2], out.shape[-1]
-    if out.ndim == 4 and size not in record.grids and out not in record.marks:
+    flat = op is F.conv1d
+    size = 0 if flat else out.shape[-2], out.shape[-1]
+    if out.ndim == (3 if flat else 4) and size not in record.grids and out not in record.marks:
         record.grids.append(size)
     return out
 
 
 def by_patches(out: Tensor, input: Tensor, weight: Tensor, *_: Any, **__: Any) -> Tensor:
     """The result of a convolution; with `Patches` if these neither overlap nor leave a gap, and no rule is on it."""
+    if out.ndim != 4:
+        return out
     (H, W), (h, w) = out.shape[-2:], weight.shape[-2:]
-    fits = out.ndim == 4 and weight.shape[1:] == (input.shape[1], h, w) and input.shape[-2:] == (H * h, W * w)
+    fits = weight.shape[1:] == (input.shape[1], h, w) and input.shape[-2:] == (H * h, W * w)
     if not fits or not input.requires_grad or type(out.grad_fn).__name__ != "ConvolutionBackward0":
         return out
     result: Tensor = Patches.apply(out.detach(), input, weight.detach())  # type: ignore[no-untyped-call]
@@ -237,6 +240,7 @@ OUT_OF_PLACE: dict[Op, Op] = {  # `x += y` is no other operation than x.add_(y)
 HANDLERS: dict[Op, Op] = {
     F.scaled_dot_product_attention: sdpa,
     F.multi_head_attention_forward: multihead,
+    F.conv1d: convolution,
     F.conv2d: convolution,
     F.linear: linear,
     torch.einsum: einsum,

@@ -47,10 +47,12 @@ class Layout:
 def find_grid(total: int, sizes: list[tuple[int, int]], picture: tuple[int, int]) -> tuple[int, int]:
     """The grid of the patches among `total` tokens: rows, columns.
 
-    `sizes` are the heights and widths that the model's convolutions produced. A later stage halves them. Where no
-    convolution made the patches, any patch size that divides the picture is tried. The grid with the fewest tokens
-    left over wins.
+    `sizes` are the heights and widths that the model's convolutions produced, of 1-D ones 0 and the length. A later
+    stage halves them. Where no convolution made the patches, any patch size that divides the picture is tried. The grid
+    with the fewest tokens left over wins. In a picture of one row, as which a sound may come, it is a row of tokens.
     """
+    if picture[0] == 1:
+        return 1, max((w for h, w in sizes if h < 2 and w <= total < 2 * w), default=total)
     halved = [(math.ceil(h / 2**j), math.ceil(w / 2**j)) for h, w in sizes for j in range(6)]
     fitting = [(h, w) for h, w in halved if h * w > 1 and h * w <= total < 2 * h * w]
     if not fitting:
@@ -125,7 +127,7 @@ def disorder(change: Tensor, grid: tuple[int, int], mixed: bool) -> str | None:
     found = [divmod(place, columns) for place in change.argmax(dim=1).tolist()]
     away = [max(abs(i - k), abs(j - m)) for (i, j), (k, m) in zip(cells, found, strict=True)]
     mean = sum(away) / len(away)
-    if mean <= min(2 if mixed else 1, min(grid) / 5):
+    if mean <= min(2 if mixed else 1, min(side for side in grid if side > 1) / 5):
         return None
     return (
         f"changed patches of a {rows} x {columns} grid showed on average {mean:.1f} tokens away from those that should "
