@@ -12,7 +12,7 @@ import gradtoken
 ROOT = Path(gradtoken.__file__).parent
 LAYERS = [
     ["defaults", "errors", "lazy"],
-    ["checks", "named", "outside", "seeds", "words"],
+    ["axes", "checks", "named", "outside", "seeds", "words"],
     ["pieces"],
     ["registry", "attention", "multihead", "rowwise", "inputs", "call"],
     ["operations", "progress"],

@@ -17,13 +17,14 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainin
 from gradtoken.comparing import compare
 from gradtoken.comparison import Comparison
 from gradtoken.draw.words import AGNOSTIC, printable
-from gradtoken.errors import BadPicture, BadTarget, GradTokenError
-from gradtoken.explaining import PACKAGES, explain, listed
+from gradtoken.errors import BadPicture, BadSound, BadTarget, GradTokenError
+from gradtoken.explaining import PACKAGES, explain, listed, opened
 from gradtoken.files import check_format
 from gradtoken.manual import obstacles
 from gradtoken.models.clip import asked
 from gradtoken.models.model import Model
-from gradtoken.models.pictures import find_pictures, open_picture
+from gradtoken.models.pictures import find_pictures
+from gradtoken.models.sounds import Sound
 from gradtoken.outside import whole
 from gradtoken.probe import Probe
 from gradtoken.progress import showing, track
@@ -164,9 +165,10 @@ def compare_all(pictures: Sequence[Any], model: Model, request: dict[str, Any]) 
     good = []
     for picture in pictures:
         try:
-            model.for_pictures(open_picture(picture))
+            subject = opened(picture, model)
+            model.for_sounds(subject) if isinstance(subject, Sound) else model.for_pictures(subject)
             good.append(picture)
-        except BadPicture as error:
+        except (BadPicture, BadSound) as error:
             if len(pictures) == 1:
                 raise
             complain(os.fspath(picture), error)
@@ -194,9 +196,11 @@ def support(model: Model) -> dict[str, str]:
 def probe_of(model: Model) -> Probe:
     """One forward pass of a model on noise; two captions stand for those that will be asked."""
     model = asked(model, ["a photo", "a drawing"])
-    weight = next(model.net.parameters())
-    H, W = model.for_pictures.size
-    noise = torch.randn(1, 3, H, W, generator=torch.Generator().manual_seed(0), device="cpu")
+    weight, generator = next(model.net.parameters()), torch.Generator().manual_seed(0)
+    if model.reads_sounds:
+        noise = model.for_sounds.noise(generator)
+    else:
+        noise = torch.randn(1, 3, *model.for_pictures.size, generator=generator, device="cpu")
     return Probe(model.net, noise.to(weight.device, weight.dtype))
 
 
@@ -214,7 +218,8 @@ def environment() -> dict[str, str]:
 
 def checkup(model: Model) -> dict[str, str]:
     """What one forward pass of a model shows: its attentions, its tokens and what its output reads."""
-    probe, (H, W) = probe_of(model), model.for_pictures.size
+    probe = probe_of(model)
+    H, W = probe.grid.shape[2:]
     layout, last = probe.layout, probe.last
     readers = int(probe.readers.sum())
     weights = list(model.net.parameters())
@@ -224,7 +229,7 @@ def checkup(model: Model) -> dict[str, str]:
     return {
         "model": f"{model.name}: {model.source}",
         "parameters": f"{count:,} in {number}",
-        "picture": f"{H} x {W} pixels",
+        "sound" if model.reads_sounds else "picture": f"{H} x {W} {'values' if model.reads_sounds else 'pixels'}",
         "attention": f"{len(probe.calls)} calls seen{unread}; {len(probe.earlier)} before the last are over its tokens",
         "heads": f"{last.shape[1]} of width {last.q.shape[3]}",
         "grid": f"{layout.rows} x {layout.columns} patches after {layout.first} prefix tokens",

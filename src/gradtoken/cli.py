@@ -77,7 +77,7 @@ def explain(  # noqa: PLR0913
     address: Cluster = None,
     retry_failed: Again = False,
 ) -> None:
-    """Draw which parts of a picture, or which words of a text, speak for a class."""
+    """Draw which parts of a picture or a sound, or which words of a text, speak for a class."""
     from gradtoken.batch import Destination, explain_all, found, parse_options
     from gradtoken.explaining import options_of
 

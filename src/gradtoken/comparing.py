@@ -13,12 +13,13 @@ from gradtoken.choosing import Asked
 from gradtoken.comparison import Cell, Column, Comparison, Row
 from gradtoken.draw.words import AGNOSTIC
 from gradtoken.errors import BadRelevance, BadTarget, GradTokenError, UnknownName
-from gradtoken.explaining import Case, file_name, listed, options_of
+from gradtoken.explaining import Case, file_name, listed, opened, options_of
 from gradtoken.methods import METHODS
 from gradtoken.methods.gradtoken import Propagation, head_maps
 from gradtoken.models.load import load
 from gradtoken.models.model import Model, Pipeline
-from gradtoken.models.pictures import Source, open_picture
+from gradtoken.models.pictures import Source
+from gradtoken.models.sounds import is_samples
 from gradtoken.probe import Probe
 from gradtoken.progress import track
 
@@ -37,23 +38,25 @@ def compare(
     allow_blank: bool = False,
     **options: Any,
 ) -> Comparison:
-    """Methods side by side, for each picture and each target; all share one forward pass a picture.
+    """Methods side by side, for each picture or sound and each target; all share one forward pass of each.
 
     pictures, model, target, options: as in `explain`; several pictures are a list. method: one, a list, or "all".
     A method that refuses the model, or finds nothing, leaves a cell that says why; it is an error if all do.
     vary: instead of methods, GradToken's propagation schemes, the heads of its last block (before they are clipped and
     averaged), or its depths. rows: whether rows of one picture stand together, or those of one class.
     """
-    sources: list[Any] = list(pictures) if isinstance(pictures, list | tuple) else [pictures]
+    several = isinstance(pictures, list | tuple) and not is_samples(pictures)
+    sources: list[Any] = list(pictures) if several else [pictures]  # type: ignore[arg-type]
     if not sources:
         raise BadTarget("expected at least one picture, got none")
     plan = planned(method, vary, options, rows)
     loaded, targets = model if isinstance(model, Model) else load(model), listed(target)
-    loaded.for_pictures  # noqa: B018  which refuses a model of texts
+    if not loaded.reads_sounds:
+        loaded.for_pictures  # noqa: B018  which refuses a model of texts
     found: list[Row] = []
-    opened = [(open_picture(source), file_name(source)) for source in sources]  # or none is compared
-    for image, source in track(opened, "pictures") if len(opened) > 1 else opened:
-        case = Case.of(image, source, loaded, targets)
+    subjects = [(opened(source, loaded), file_name(source)) for source in sources]  # or none is compared
+    for subject, source in track(subjects, "pictures") if len(subjects) > 1 else subjects:
+        case = Case.of(subject, source, loaded, targets)
         case.probe.first  # noqa: B018  a target that does not fit is an error, not a method's refusal
         steps = plan(case.probe)
         cells = [column for step in track(steps, "methods") for column in taken(step, case, allow_blank)]
@@ -166,4 +169,4 @@ def cell(column: Column, case: Case, k: int, relevance: Tensor, allow_blank: boo
 
 def row(case: Case, k: int, cells: list[Cell]) -> Row:
     """The row of target k."""
-    return Row(case.shared["picture"], case.shared["source"], **case.choice.facts(k), cells=tuple(cells))
+    return Row(case.picture, case.shared["source"], **case.choice.facts(k), cells=tuple(cells))

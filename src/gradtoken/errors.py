@@ -5,6 +5,7 @@ GradTokenError
 ├── BadTarget            a target that does not fit the model's output (also a ValueError)
 ├── BadPicture           a picture that cannot be read
 ├── BadText              a text that cannot be read, or has no word
+├── BadSound             a sound that cannot be read, or is too short
 ├── BadModel             weights, output or preprocessing that cannot be used
 │   ├── NoAttention      no attention was seen, or the last one does not reach the output
 │   ├── NoBlocks         the residual connections around the attentions could not be followed
@@ -59,6 +60,10 @@ class BadPicture(GradTokenError):
 
 class BadText(GradTokenError):
     """What is not a readable text, or one without a word."""
+
+
+class BadSound(GradTokenError):
+    """What is not a readable sound, or one that is too short for its model."""
 
 
 class BadModel(GradTokenError):

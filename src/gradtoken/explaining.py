@@ -1,10 +1,11 @@
-"""The simple call: a picture or a text, a model and a class in, an `Explanation` out."""
+"""The simple call: a picture, a text or a sound, a model and a class in, an `Explanation` out."""
 
 import importlib.metadata
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from PIL import Image
@@ -19,17 +20,18 @@ from gradtoken.models.clip import asked, expect_captions, with_picture
 from gradtoken.models.load import load
 from gradtoken.models.model import Model, Pipeline
 from gradtoken.models.pictures import Source, open_picture
+from gradtoken.models.sounds import Sound, open_sound
 from gradtoken.models.texts import open_text
 from gradtoken.probe import Probe
 from gradtoken.reading import Read, Reading
-from gradtoken.result import Explanation, Explanations
+from gradtoken.result import Array, Box, Explanation, Explanations
 
 PACKAGES = {"gradtoken": "gradtoken", "torch": "torch", "timm": "timm", "transformers": "transformers"}
-PACKAGES |= {"torchvision": "torchvision", "open_clip": "open_clip_torch"}
+PACKAGES |= {"torchvision": "torchvision", "open_clip": "open_clip_torch", "soundfile": "soundfile", "soxr": "soxr"}
 
 
 def explain(
-    picture: Source,
+    picture: Source | tuple[Any, float],
     model: str | nn.Module | Pipeline | Model = "bundled",
     target: Asked | Sequence[Asked] = None,
     method: str | Sequence[str] = "gradtoken",
@@ -38,10 +40,10 @@ def explain(
     allow_blank: bool = False,
     **options: Any,
 ) -> Explanation | Explanations:
-    """Which parts of a picture, or which words of a text, speak for a class.
+    """Which parts of a picture or of a sound, or which words of a text, speak for a class.
 
     picture: a file name, an open file, bytes, a PIL picture or an array. For a model of texts: the text itself, or a
-    `pathlib.Path`, bytes or an open file with it.
+    `pathlib.Path`, bytes or an open file with it. For one of sounds: such a file, or (samples, samples a second).
     model: a name (`bundled`, a hub name, `timm:NAME`, `torchvision:NAME`, `open_clip:NAME`), a folder, a module that
     carries its preprocessing, a pipeline of transformers, or what `load` returned, which saves loading it again.
     target: a class name or index, a callable on the output, `contrast`, `similarity_to`, None for the predicted class,
@@ -71,7 +73,7 @@ def explain(
         found = of_text(read, chosen, methods, allow_blank, "" if isinstance(picture, str) else file_name(picture))
     else:
         expect_no_reading(reading, loaded)
-        case = Case.of(open_picture(picture), file_name(picture), loaded, targets)
+        case = Case.of(opened(picture, loaded), file_name(picture), loaded, targets)
         found = of_picture(case, chosen, methods, allow_blank)
     return found[0] if single and isinstance(method, str) else Explanations(tuple(found))
 
@@ -111,7 +113,8 @@ def stated(choice: Choice, k: int, method: str, options: dict[str, Any]) -> dict
 def expect_no_reading(reading: Reading | None, model: Model) -> None:
     """Refuse for a picture what is said of texts."""
     if reading is not None:
-        raise BadTarget(f"merge, special and windows are for texts, and {model.name} reads pictures; leave them out")
+        reads = "sounds" if model.reads_sounds else "pictures"
+        raise BadTarget(f"merge, special and windows are for texts, and {model.name} reads {reads}; leave them out")
 
 
 def listed(target: Any) -> list[Any]:
@@ -151,37 +154,56 @@ def no_option(whose: str, name: str, known: set[str]) -> UnknownName:
     return UnknownName.among(f"option of {whose}", name, sorted(known))
 
 
-def file_name(picture: Source) -> str:
+def file_name(picture: Any) -> str:
     """Of a picture that is a file, or ""."""
     return os.fspath(picture) if isinstance(picture, str | os.PathLike) else ""
 
 
+def opened(source: Any, model: Model) -> Image.Image | Sound:
+    """The picture, or for a model of sounds the sound."""
+    return open_sound(source) if model.reads_sounds else open_picture(source)
+
+
 @dataclass(frozen=True)
 class Case:
-    """One forward pass over one picture, for any number of methods and the targets it was made with.
+    """One forward pass over one picture or sound, for any number of methods and the targets it was made with.
 
-    shared: what all explanations of it say.
+    picture: of a sound its spectrogram. shown: a map (rows, columns) as fields of an explanation. shared: what all
+    explanations of it say.
     """
 
     probe: Probe
     choice: Choice
+    picture: Image.Image
+    shown: Callable[[Array], dict[str, Any]]
     shared: dict[str, Any]
 
     @classmethod
-    def of(cls, image: Image.Image, source: str, model: Model, targets: Sequence[Any]) -> "Case":
+    def of(cls, subject: Image.Image | Sound, source: str, model: Model, targets: Sequence[Any]) -> "Case":
         """Ready to run the model."""
         model = asked(model, targets)
-        view = model.for_pictures(image)
-        weight = next(model.net.parameters(), view.pixels)
+        shared = provenance(model) | {"source": source}
+        if isinstance(subject, Sound):
+            heard = model.for_sounds(subject)
+            pixels, picture, shown = heard.pixels, heard.picture, heard.shown
+            shared["note"] = "; ".join(filter(None, (model.note, heard.note)))
+        else:
+            view = model.for_pictures(subject)
+            pixels, picture, shown = view.pixels, subject, partial(on_picture, subject, view.box)
+        weight = next(model.net.parameters(), pixels)
         choice = Choice(model, targets)
-        probe = Probe(model.net, view.pixels[None].to(weight.device, weight.dtype), choice)
-        shared = {"picture": image, "box": view.box, "source": source}
-        return cls(probe, choice, shared | provenance(model))
+        probe = Probe(model.net, pixels[None].to(weight.device, weight.dtype), choice)
+        return cls(probe, choice, picture, shown, shared)
 
     def explanation(self, relevance: Tensor, k: int, method: str, options: dict[str, Any]) -> Explanation:
         """A map (rows, columns) with all that is known of it, after a pass. k: number of its target."""
-        values = relevance.float().cpu().numpy()
-        return Explanation(values, **stated(self.choice, k, method, options), **self.shared)
+        values = self.shown(relevance.float().cpu().numpy())
+        return Explanation(**values, **stated(self.choice, k, method, options), **self.shared)
+
+
+def on_picture(picture: Image.Image, box: Box, values: Array) -> dict[str, Any]:
+    """A map of a picture as fields of an explanation."""
+    return {"relevance": values, "picture": picture, "box": box}
 
 
 def provenance(model: Model) -> dict[str, Any]:

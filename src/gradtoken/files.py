@@ -71,8 +71,9 @@ def write(path: Path, content: bytes) -> None:
 
 def described(one: "Explanation") -> dict[str, Any]:
     """Everything but the map and the picture, as JSON values."""
-    words = {} if one.words is None else {"words": plain(vars(one.words))}
-    return {name: plain(getattr(one, name)) for name in FIELDS} | words
+    parts = {name: getattr(one, name) for name in ("words", "axes")}
+    own = {name: plain(vars(part)) for name, part in parts.items() if part is not None}
+    return {name: plain(getattr(one, name)) for name in FIELDS} | own
 
 
 def plain(value: Any) -> Any:

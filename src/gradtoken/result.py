@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from gradtoken import files, stored
+from gradtoken.axes import Axes
 from gradtoken.checks import describe, is_box
 from gradtoken.errors import BadRelevance, GradTokenError
 from gradtoken.words import Words
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 Array = np.ndarray[Any, Any]
+Box = tuple[float, float, float, float]
 Path = str | os.PathLike[str]
 
 
@@ -48,12 +50,13 @@ class Explanation:
     target: class index, None for a callable. logit: the explained score. probability: softmax over classes, or None.
     predicted: the five most probable classes. options: of the method. source: file name. note: what users should know.
     class_aware: whether the method asks for the target at all; else its map is the same for every class.
-    words: of a text, what the values belong to.
+    words: of a text, what the values belong to. axes: of a sound, the seconds and hertz along the sides of its picture,
+    a spectrogram; the first row of the relevance is the highest pitch.
     """
 
     relevance: Array
     picture: Image.Image | None
-    box: tuple[float, float, float, float] | None
+    box: Box | None
     target: int | None
     name: str
     logit: float
@@ -68,6 +71,7 @@ class Explanation:
     note: str = ""
     class_aware: bool = True
     words: Words | None = None
+    axes: Axes | None = None
 
     def __post_init__(self) -> None:
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from gradtoken.axes import Axes
 from gradtoken.errors import GradTokenError
 from gradtoken.files import FIELDS, SCHEMA
 from gradtoken.outside import LARGEST, content_of, decoded
@@ -119,7 +120,14 @@ def parts_of(item: Any, relevance: Any) -> dict[str, Any]:
     parts["box"] = None if parts["box"] is None else tuple(real(edge, "box") for edge in parts["box"])
     parts["predicted"] = tuple((expect(n, str, "predicted"), real(p, "predicted")) for n, p in parts["predicted"])
     words = None if item.get("words") is None else words_of(expect(item["words"], dict, "words"))
-    return parts | {"relevance": np.asarray(relevance), "picture": None, "words": words}
+    axes = None if item.get("axes") is None else axes_of(expect(item["axes"], dict, "axes"))
+    return parts | {"relevance": np.asarray(relevance), "picture": None, "words": words, "axes": axes}
+
+
+def axes_of(item: dict[str, Any]) -> Axes:
+    """The sides of a spectrogram."""
+    start, stop = (real(value, "seconds") for value in item["seconds"])
+    return Axes((start, stop), tuple(real(h, "hertz") for h in item["hertz"]), real(item["beyond"], "beyond"))
 
 
 def words_of(item: dict[str, Any]) -> Words:

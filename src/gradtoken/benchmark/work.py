@@ -21,6 +21,7 @@ from gradtoken.benchmark.short import in_parts, is_short, make_room, note
 from gradtoken.errors import BadSample, GradTokenError, NoGrid
 from gradtoken.inputs import Inputs, apply, mapped, tensors
 from gradtoken.methods import METHODS
+from gradtoken.models.preprocess import Preprocess
 from gradtoken.models.text import Encode
 from gradtoken.probe import Probe
 from gradtoken.protocols.protocol import Batch, View
@@ -168,7 +169,7 @@ def batch_of(plan: Plan, ready: Sequence[Ready]) -> Batch:
 def black_of(plan: Plan) -> Tensor:
     """What a black pixel is for the model, (C,); for a model of texts nothing, (0,)."""
     how, weight = plan.model.preprocess, next(plan.model.net.parameters())
-    values = [] if isinstance(how, Encode) else [-m / s for m, s in zip(how.mean, how.std, strict=True)]
+    values = [-m / s for m, s in zip(how.mean, how.std, strict=True)] if isinstance(how, Preprocess) else []
     return torch.tensor(values, dtype=weight.dtype, device=weight.device)
 
 

@@ -9,6 +9,7 @@ from gradtoken.draw.layout import GAP, LINE, MARGIN, Panel, Place, arranged
 from gradtoken.draw.overlay import resized
 from gradtoken.draw.panels import GREY, SMALL, clip_note, cropped, draw_bars, draw_scale, drawn, map_note, scale_of
 from gradtoken.draw.sheet import SCREEN, Sheet, settings
+from gradtoken.draw.spectrogram import draw_spectrogram
 from gradtoken.draw.style import Style
 from gradtoken.draw.words import fit, method, share
 from gradtoken.errors import BadRelevance
@@ -67,14 +68,18 @@ def draw_panel(place: Place, panel: Panel, scale: Scale, style: Style) -> None:
     if one.relevance.ndim == 1 and not panel.bare:
         draw_bars(place.axes(left=0.4), one, scale)
         return
-    ax = place.axes()
-    ax.axis("off")
-    ax.set_anchor("W")
     longest = round(max(place.width, place.height) * SCREEN)
-    if panel.bare and one.picture is not None:
-        ax.imshow(resized(one.picture, (0, 0, 1, 1), longest)[0], interpolation="antialiased")
+    bare = one.picture if panel.bare else None
+    image = resized(bare, (0, 0, 1, 1), longest)[0] if bare else drawn(one, scale, longest, style)
+    if one.axes is None:
+        ax = place.axes()
+        ax.axis("off")
+        ax.set_anchor("W")
+        ax.imshow(image, interpolation="antialiased")
+    else:
+        draw_spectrogram(place, image, one.axes)
+    if bare is not None:
         return
-    ax.imshow(drawn(one, scale, longest, style), interpolation="antialiased")
     if note := map_note(one, style):
         place.write(note, -0.17, fontsize=SMALL, color=GREY)
     else:

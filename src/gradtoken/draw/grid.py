@@ -12,7 +12,7 @@ from gradtoken.errors import BadRelevance, GradTokenError
 
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels of the picture
 Floats = NDArray[np.float32]
-PATCHES = 64  # cells a side up to which a map is a grid of patches rather than of pixels
+PATCHES = 64  # its square is the most cells of a map of patches; one with more is of pixels
 INTERPOLATIONS = ("bilinear", "nearest")
 
 
@@ -54,7 +54,7 @@ def as_grid(relevance: NDArray[Any]) -> NDArray[Any]:
 
 def is_fine(relevance: NDArray[Any]) -> bool:
     """Whether a map is of pixels rather than of patches."""
-    return relevance.ndim == 2 and max(relevance.shape) > PATCHES
+    return relevance.ndim == 2 and relevance.size > PATCHES**2
 
 
 def reduced(relevance: NDArray[Any], most: tuple[float, float], interpolation: str) -> Floats:

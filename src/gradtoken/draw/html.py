@@ -15,6 +15,7 @@ from PIL import Image
 
 from gradtoken.draw.colours import Scale
 from gradtoken.draw.panels import canvas, drawn, map_note, scale_of, ticks
+from gradtoken.draw.spectrogram import beyond_note, html_ticks
 from gradtoken.draw.style import Style
 from gradtoken.draw.words import AGNOSTIC, method, percent, printable, score
 from gradtoken.errors import BadRelevance
@@ -59,7 +60,7 @@ def template() -> str:
 def panel(one: "Explanation", among: "Sequence[Explanation]", style: Style, live: bool) -> str:
     """One map with its caption and its colour bar; live: with the picture beneath and the values."""
     name = f"<b>{text(one.name)}</b><br>{text(score(one))}<br>{text(method(one))}"
-    name += "" if one.class_aware else f"<br>{AGNOSTIC}"
+    name += "".join(f"<br>{text(note)}" for note in [*([] if one.class_aware else [AGNOSTIC]), *beyond_note(one.axes)])
     if one.words is not None:
         from gradtoken.draw.text_html import words
 
@@ -68,6 +69,7 @@ def panel(one: "Explanation", among: "Sequence[Explanation]", style: Style, live
     if one.relevance.ndim == 1:
         return f'<figure style="margin:0;max-width:30rem"><figcaption>{name}</figcaption>{as_image(one)}</figure>'
     scale = scale_of(one, among, style)
+    ticked = "" if one.axes is None else html_ticks(one.axes)
     below = text(map_note(one, style)) or bar(scale)
     heat = f'<img class="heat" style="max-width:100%" src="{uri(drawn(one, scale, LONGEST, style))}" '
     heat += f'alt="heat map for {text(one.name)}">'
@@ -77,7 +79,7 @@ def panel(one: "Explanation", among: "Sequence[Explanation]", style: Style, live
         under = f'<img src="{uri(canvas(one, LONGEST, style)[0])}" alt="{text(one.source or "picture")}">'
     return (
         f'<figure style="margin:0;max-width:30rem"{data}><figcaption>{name}</figcaption>'
-        f'<div class="stack">{under}{heat}</div>{below}<output></output></figure>'
+        f'<div class="stack" style="position:relative">{under}{heat}{ticked}</div>{below}<output></output></figure>'
     )
 
 
@@ -109,7 +111,10 @@ def values(one: "Explanation") -> dict[str, Any]:
     width, height = one.picture.size if one.picture is not None else one.relevance.shape[::-1]
     x0, y0, x1, y1 = (one.box if one.picture is not None else None) or (0, 0, width, height)
     rows, columns = one.relevance.shape
-    place = {"box": [x0 / width, y0 / height, x1 / width, y1 / height], "rows": rows, "columns": columns}
+    place: dict[str, Any] = {"box": [x0 / width, y0 / height, x1 / width, y1 / height]}
+    place |= {"rows": rows, "columns": columns}
+    if one.axes is not None:
+        place |= {"seconds": one.axes.seconds, "hertz": [round(hertz) for hertz in one.axes.hertz]}
     if one.relevance.size <= LISTED:
         return place | {"values": [[float(f"{value:.4g}") for value in row] for row in one.relevance.tolist()]}
     return place | halves(one.relevance) if one.relevance.size <= HOVER else place

@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from gradtoken.draw.panels import GREY, SMALL
+from gradtoken.draw.spectrogram import beyond_note
 from gradtoken.draw.words import AGNOSTIC, base_name, first_name, fit, method, percent, score
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 COLUMNS = 6  # most panels side by side
 WIDE, NARROW, HIGH = 2.8, 2.3, 3.8  # a panel's largest and smallest width, and its largest height
+SOUND = 3.9  # width of a spectrogram with its ticks
 GAP, MARGIN = 0.14, 0.1  # between panels; around the sheet
 LINE, SPACE, BAR = 0.145, 0.05, 0.36  # a line of text; between title and panel; a colour bar with its numbers
 NAME, BOLD = 9.0, 0.68  # font size in points; mean width of a bold letter in ems
@@ -118,12 +120,13 @@ def wrapped(line: "list[Explanation]", width: float, several: bool) -> list[Row]
 def map_panel(one: "Explanation", width: float, several: bool) -> Panel:
     """The target's name; probability and logit; the method where there are several."""
     facts = [score(one), *([method(one)] if several else []), *([] if one.class_aware else [AGNOSTIC])]
+    facts += beyond_note(one.axes)
     return Panel(one, False, tuple(fit(one.name, width, NAME, 2, BOLD)), tuple(fit(f, width, SMALL)[0] for f in facts))
 
 
 def picture_panel(one: "Explanation", width: float, several: bool) -> Panel:
     """The file's name and the prediction; the model where the maps name their methods."""
-    name = base_name(one.source) or "picture"
+    name = base_name(one.source) or ("picture" if one.axes is None else "sound")
     facts = [f"predicted {first_name(n)}, {percent(p)}" for n, p in one.predicted[:1]]
     facts += [one.model] if several else []
     return Panel(one, True, tuple(fit(name, width, NAME, 1, BOLD)), tuple(fit(f, width, SMALL)[0] for f in facts))
@@ -138,4 +141,4 @@ def aspect(one: "Explanation") -> float:
 
 def panel_width(one: "Explanation") -> float:
     """Narrower for upright pictures, so that they do not tower over the page."""
-    return max(NARROW, min(WIDE, HIGH / aspect(one)))
+    return SOUND if one.axes is not None else max(NARROW, min(WIDE, HIGH / aspect(one)))

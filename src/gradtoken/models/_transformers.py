@@ -1,4 +1,4 @@
-"""transformers: classifiers of images and of texts from a folder, and networks already built."""
+"""transformers: classifiers of images, of texts and of sounds from a folder, and networks already built."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,12 +14,18 @@ from gradtoken.models.captions import Captions
 from gradtoken.models.clip import Towers, is_two_towers
 from gradtoken.models.hub import NAME, VOCABULARY, cached_folder
 from gradtoken.models.labels import Labels, in_order
-from gradtoken.models.model import HEADLESS, Model, Pipeline, need
+from gradtoken.models.model import HEADLESS, How, Model, Pipeline, need
 from gradtoken.models.preprocess import Preprocess
 from gradtoken.models.recipes import from_transformers
+from gradtoken.models.sound import Listen
 from gradtoken.models.text import Encode, encode_of
 from gradtoken.models.weights import brief
 
+AUTO = {
+    "image": "AutoModelForImageClassification",
+    "text": "AutoModelForSequenceClassification",
+    "audio": "AutoModelForAudioClassification",
+}
 FAULTS = (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, ImportError, PickleError)
 
 
@@ -28,36 +34,34 @@ def library() -> Any:
     return need("transformers", "transformers")
 
 
-def load_transformers(folder: Path, name: str, preprocess: Preprocess | Encode | None, headless: bool) -> Model:
+def load_transformers(folder: Path, name: str, preprocess: How | None, headless: bool) -> Model:
     """A folder that `save_pretrained` wrote, or a hub model's. No code from the folder is run."""
     transformers = library()
     config = read(transformers.AutoConfig, folder, name)
-    heads = config.architectures or []
-    texts = any("ForSequenceClassification" in head for head in heads)
-    classifies = texts or any("ForImageClassification" in head for head in heads)
-    if not classifies and is_two_towers(transformers.MODEL_MAPPING.get(type(config), None)):
+    reads = subject_of(config)
+    if not reads and is_two_towers(transformers.MODEL_MAPPING.get(type(config), None)):
         return towers_in(folder, name, config, preprocess)
-    if not (classifies or headless):
+    heads = ", ".join(config.architectures or []) or "not named"
+    if not (reads or headless):
         raise BadModel(
-            f"{name} has no image classification head (its architecture is {', '.join(heads) or 'not named'}), nor one "
-            "for texts, so its classes would be random; choose a fine-tuned model, or pass headless=True with a "
-            "callable target"
+            f"{name} has no image classification head (its architecture is {heads}), nor one for texts or sounds, so "
+            "its classes would be random; choose a fine-tuned model, or pass headless=True with a callable target"
         )
-    if hasattr(config, "text_config") and not classifies:
+    if hasattr(config, "text_config") and not reads:
         raise BadModel(
-            f"{name} reads pictures together with texts ({', '.join(heads)}); expected an image model alone, or one "
-            "with a tower for each, as CLIP"
+            f"{name} reads pictures together with texts ({heads}); expected an image model alone, or one with a tower "
+            "for each, as CLIP"
         )
-    kind = transformers.AutoModelForImageClassification if classifies else transformers.AutoModel
-    kind = transformers.AutoModelForSequenceClassification if texts else kind
-    net = whole(kind, folder, name, config)
+    net = whole(getattr(transformers, AUTO.get(reads, "AutoModel")), folder, name, config)
+    ways: dict[str, Callable[[Path, str, Any], How]] = {"text": encode_in, "audio": listen_in}
+    how = preprocess or ways.get(reads, preprocess_in)(folder, name, net)
     return Model(
-        net=net,
+        net=wrapped(net, how),
         name=name,
-        preprocess=preprocess or (encode_in(folder, name, net) if texts else preprocess_in(folder, name)),
-        labels=labels_of(config) if classifies else None,
+        preprocess=how,
+        labels=labels_of(config) if reads else None,
         source=f"transformers {type(net).__name__} from {name}",
-        note="" if classifies else f"{name} {HEADLESS}",
+        note=note_of(config) if reads else f"{name} {HEADLESS}",
         independent=is_independent(config),
     )
 
@@ -104,6 +108,22 @@ def is_independent(config: Any) -> bool:
     return getattr(config, "problem_type", None) == "multi_label_classification"
 
 
+def subject_of(config: Any) -> str:
+    """What a classifier with this configuration reads: audio, text or image; "" where it has no such head."""
+    heads = config.architectures or []
+    mapping = library().MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING
+    if type(config) in mapping:
+        return "audio" if mapping[type(config)].__name__ in heads else ""
+    marks = {"text": "ForSequenceClassification", "image": "ForImageClassification"}
+    return next((reads for reads, mark in marks.items() if any(mark in head for head in heads)), "")
+
+
+def note_of(config: Any) -> str:
+    """What should be known of its readout."""
+    weighted = getattr(config, "use_weighted_layer_sum", False)
+    return "the head reads all layers; only what passes the last attention is explained" if weighted else ""
+
+
 def read(kind: Any, folder: Path, name: str, **options: Any) -> Any:
     """`kind.from_pretrained(folder)`, offline, with what goes wrong put plainly."""
     try:
@@ -128,7 +148,7 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def preprocess_in(folder: Path, name: str) -> Preprocess:
+def preprocess_in(folder: Path, name: str, _net: Any = None) -> Preprocess:
     """As the image processor's configuration in the folder says."""
     if not any((folder / file).exists() for file in ("preprocessor_config.json", "processor_config.json")):
         raise BadModel(
@@ -152,15 +172,25 @@ def tokenizer_in(folder: Path, name: str) -> Any:
     return read(library().AutoTokenizer, folder, name)
 
 
-def preprocess_of(net: Any) -> tuple[Preprocess, str] | None:
+def listen_in(folder: Path, name: str, net: Any) -> Listen:
+    """As the feature extractor's configuration in the folder says."""
+    if not (folder / "preprocessor_config.json").exists():
+        raise BadModel(
+            f"{name}: no preprocessor_config.json in {str(folder)!r}; save the feature extractor beside the model"
+        )
+    return Listen.of(net, read(library().AutoFeatureExtractor, folder, name))
+
+
+def preprocess_of(net: Any) -> tuple[Preprocess | Listen, str] | None:
     """Of a network already built: from the folder it came from, else its kind's default at its size, with a note."""
     config = net.config
+    sounds = type(config) in library().MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING
     origin = config.name_or_path or ""
     saved = str(Path(origin, "preprocessor_config.json")) if origin else ""
     if NAME.fullmatch(origin) and not Path(saved).is_file():
         saved = need("huggingface_hub", "transformers").try_to_load_from_cache(origin, "preprocessor_config.json")
     if isinstance(saved, str) and Path(saved).is_file():
-        return preprocess_in(Path(saved).parent, origin), ""
+        return (listen_in if sounds else preprocess_in)(Path(saved).parent, origin, net), note_of(config)
     size = getattr(config, "image_size", None)
     kinds = need("transformers.models.auto.image_processing_auto", "transformers")
     entry = kinds.IMAGE_PROCESSOR_MAPPING_NAMES.get(config.model_type) or {}
@@ -177,13 +207,14 @@ def preprocess_of(net: Any) -> tuple[Preprocess, str] | None:
 
 
 def from_pipeline(pipe: Pipeline) -> Model:
-    """A pipeline that classifies pictures or texts: the network that it holds, where it is, and its own preparation."""
+    """A pipeline that classifies: the network that it holds, where it is, and its own preparation."""
     net: Any = pipe.model
     held: Any = pipe
     name = net.config.name_or_path or type(net).__name__
-    preparations: dict[str, Callable[[], Preprocess | Encode]] = {
+    preparations: dict[str, Callable[[], How]] = {
         "image-classification": lambda: from_transformers(held.image_processor.to_dict()),
         "text-classification": lambda: encode_of(net, held.tokenizer, name),
+        "audio-classification": lambda: Listen.of(net, held.feature_extractor),
     }
     if pipe.task not in preparations:
         raise BadModel(f"a pipeline for {pipe.task}; expected one for {' or '.join(preparations)}")
@@ -192,7 +223,13 @@ def from_pipeline(pipe: Pipeline) -> Model:
         f"the pipeline for {pipe.task} passed in",
         is_independent(net.config),
     )
-    return Model(net, name, how, labels_of(net.config), source, independent=independent)
+    labels, note = labels_of(net.config), note_of(net.config)
+    return Model(wrapped(net, how), name, how, labels, source, note, independent)
+
+
+def wrapped(net: Any, how: How) -> Any:
+    """The network as the waist sees it: called with pictures where it is not with tokens."""
+    return how.wrapped(net) if isinstance(how, Listen) else net
 
 
 def labels_of(config: Any) -> Labels | None:

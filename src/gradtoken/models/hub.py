@@ -116,9 +116,10 @@ def cached_folder(repo: str) -> Path | None:
 
 
 def is_described(folder: Path) -> bool:
-    """Whether a folder holds what prepares a model's pictures or texts."""
+    """Whether a folder holds what prepares a model's pictures, texts or sounds."""
     config = read_json(folder / "config.json")
     texts = any("ForSequenceClassification" in head for head in config.get("architectures") or ())
+    texts = texts and not (folder / SETTINGS[1]).exists()  # classifiers of sounds are called so too
     towers = "text_config" in config
     needed = [names for names, is_needed in ((VOCABULARY, texts or towers), (SETTINGS[1:], not texts)) if is_needed]
     return is_timm(config) or all(any(any(folder.glob(name)) for name in names) for names in needed)

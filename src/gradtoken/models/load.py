@@ -17,13 +17,10 @@ from gradtoken.models.bundled import load_bundled
 from gradtoken.models.clip import is_two_towers, with_captions
 from gradtoken.models.hub import NAME, fetch_repo, is_timm, read_json
 from gradtoken.models.labels import Labels
-from gradtoken.models.model import Model, Pipeline, check_names, move, settle
-from gradtoken.models.preprocess import Preprocess
+from gradtoken.models.model import How, Model, Pipeline, check_names, move, settle
 from gradtoken.models.recipes import from_open_clip
-from gradtoken.models.text import Encode
 from gradtoken.models.weights import SUFFIXES, check_finite
 
-How = Preprocess | Encode | None
 Names = Labels | Sequence[str] | Mapping[Any, str] | str | os.PathLike[str]
 
 
@@ -47,6 +44,7 @@ FORMS = (
     ("FOLDER", "a folder that transformers' save_pretrained wrote", "transformers", "transformers"),
     ("FOLDER", "a classifier of texts with its tokenizer, likewise; hub names too", "transformers", "transformers"),
     ("FOLDER", "a model of pictures and captions with its processor; hub names too", "transformers", "transformers"),
+    ("FOLDER", "a classifier of sounds with its feature extractor; hub names too", "transformers", "audio"),
     ("FOLDER", "a folder with timm's config.json and model.safetensors", "timm", "timm"),
 )
 
@@ -61,7 +59,7 @@ def load(
     *,
     weights: str | os.PathLike[str] | None = None,
     labels: Names | None = None,
-    preprocess: Preprocess | Encode | None = None,
+    preprocess: How | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | str | None = None,
     headless: bool = False,
@@ -94,7 +92,7 @@ def load(
     return loaded
 
 
-def from_name(name: str, weights: Path | None, preprocess: How, headless: bool) -> Model:
+def from_name(name: str, weights: Path | None, preprocess: How | None, headless: bool) -> Model:
     """Dispatch on the form of the name."""
     library, colon, rest = name.partition(":")
     if colon and library == "timm":
@@ -119,7 +117,7 @@ def from_name(name: str, weights: Path | None, preprocess: How, headless: bool) 
     raise UnknownName(f"no model {name!r}; {near}expected one of {forms}, or a module")
 
 
-def from_folder(folder: Path, name: str, preprocess: How, headless: bool) -> Model:
+def from_folder(folder: Path, name: str, preprocess: How | None, headless: bool) -> Model:
     """A folder with a config.json of timm or transformers."""
     if not (folder / "config.json").is_file():
         raise BadModel(f"expected config.json and model.safetensors in the folder {name!r}; there is no config.json")
@@ -128,7 +126,7 @@ def from_folder(folder: Path, name: str, preprocess: How, headless: bool) -> Mod
     return _transformers.load_transformers(folder, name, preprocess, headless)
 
 
-def from_object(model: Any, preprocess: How) -> Model:
+def from_object(model: Any, preprocess: How | None) -> Model:
     """A network or a pipeline already built."""
     if isinstance(model, nn.Module):
         return from_module(model, preprocess)
@@ -137,7 +135,7 @@ def from_object(model: Any, preprocess: How) -> Model:
     raise BadModel(f"expected a model's name, a folder, a module or a pipeline of transformers, got {model!r:.80}")
 
 
-def from_module(net: nn.Module, preprocess: How) -> Model:
+def from_module(net: nn.Module, preprocess: How | None) -> Model:
     """A network already built, with the preprocessing it carries."""
     if is_two_towers(net):
         found: Model = (_transformers if hasattr(net, "config") else _open_clip).of_module(net, preprocess)
@@ -157,11 +155,12 @@ def from_module(net: nn.Module, preprocess: How) -> Model:
     kind = type(net).__name__
     if own is None:
         raise BadModel(
-            f"{kind} does not say how pictures are prepared for it; give preprocess=Preprocess(size=(H, W), ...), or "
-            "for a model of texts gradtoken.models.text.Encode(tokenizer, length)"
+            f"{kind} does not say how pictures are prepared for it; give preprocess=Preprocess(size=(H, W), ...), for "
+            "a model of texts gradtoken.models.text.Encode(tokenizer, length), of sounds "
+            "gradtoken.models.sound.Listen.of(net, feature_extractor)"
         )
-    independent = _transformers.is_independent(config)
-    return Model(net, kind, own, labels, f"the {kind} that was passed in", note, independent)
+    wrapped, independent = _transformers.wrapped(net, own), _transformers.is_independent(config)
+    return Model(wrapped, kind, own, labels, f"the {kind} that was passed in", note, independent)
 
 
 def classes_of(net: nn.Module) -> int | None:

@@ -1,25 +1,27 @@
 """A loaded network with everything that explaining it takes."""
 
-import importlib
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
-from gradtoken.errors import BadModel, MissingExtra
+from gradtoken.errors import BadModel
 from gradtoken.models.captions import Captions
+from gradtoken.models.extras import need as need
 from gradtoken.models.labels import Labels
 from gradtoken.models.preprocess import Preprocess
+from gradtoken.models.sound import Listen
 from gradtoken.models.text import Encode
 from gradtoken.models.weights import check_finite
 
+How = Preprocess | Encode | Listen
 HEADLESS = "gives features, not classes: the target must be a callable on its output"
 
 
 @runtime_checkable
 class Pipeline(Protocol):
-    """A network with all that it takes to classify pictures or texts, as `transformers.pipeline` makes them."""
+    """A network with all that it takes to classify pictures, texts or sounds, as `transformers.pipeline` makes them."""
 
     task: str
     model: nn.Module
@@ -27,7 +29,7 @@ class Pipeline(Protocol):
 
 @dataclass(frozen=True)
 class Model:
-    """preprocess: of pictures, or of texts. name: as asked for. source: one phrase on the origin of the weights.
+    """preprocess: of pictures, texts or sounds. name: as asked for. source: one phrase on the origin of the weights.
 
     note: what the user should know, or "". independent: whether each class has a probability of its own, a sigmoid,
     as several of them may be there. captions: how captions are read, of a network with a tower for them.
@@ -35,7 +37,7 @@ class Model:
 
     net: nn.Module
     name: str
-    preprocess: Preprocess | Encode
+    preprocess: How
     labels: Labels | None
     source: str
     note: str = ""
@@ -48,36 +50,45 @@ class Model:
         return isinstance(self.preprocess, Encode)
 
     @property
+    def reads_sounds(self) -> bool:
+        """Whether it takes sounds."""
+        return isinstance(self.preprocess, Listen)
+
+    @property
     def for_pictures(self) -> Preprocess:
-        """How pictures are prepared. Raises BadModel for a model of texts."""
+        """How pictures are prepared. Raises BadModel for a model of texts or sounds."""
         if isinstance(self.preprocess, Encode):
             raise BadModel(
                 f"{self.name} reads texts; expected a model of pictures. For texts there are gradtoken.explain, "
                 "gradtoken.attribute and the protocols on words, such as movies/eraser"
             )
+        if isinstance(self.preprocess, Listen):
+            raise BadModel(
+                f"{self.name} reads sounds; expected a model of pictures. For sounds there are gradtoken.explain, "
+                "gradtoken.compare and gradtoken.attribute"
+            )
+        return self.preprocess
+
+    @property
+    def for_sounds(self) -> Listen:
+        """How sounds are prepared. Raises BadModel for another model."""
+        if not isinstance(self.preprocess, Listen):
+            reads = "texts" if self.reads_texts else "pictures"
+            raise BadModel(f"{self.name} reads {reads}; expected a model of sounds, with its feature extractor")
         return self.preprocess
 
     @property
     def for_texts(self) -> Encode:
-        """How texts become tokens. Raises BadModel for a model of pictures."""
+        """How texts become tokens. Raises BadModel for another model."""
         if not isinstance(self.preprocess, Encode):
             if self.captions is not None:
                 raise BadModel(
                     f"{self.name} compares pictures with captions; for the words of captions give the picture, its "
                     "captions with --target, and --words; in Python target= and words=True"
                 )
-            raise BadModel(f"{self.name} reads pictures; expected a model of texts, with its tokenizer")
+            reads = "sounds" if self.reads_sounds else "pictures"
+            raise BadModel(f"{self.name} reads {reads}; expected a model of texts, with its tokenizer")
         return self.preprocess
-
-
-def need(package: str, extra: str) -> Any:
-    """Import an optional package, or say how to install it."""
-    try:
-        return importlib.import_module(package)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("gradtoken"):
-            raise
-        raise MissingExtra.of(error.name.split(".")[0], extra) from error
 
 
 def settle(model: Model, device: torch.device | str | None, dtype: torch.dtype | str | None) -> Model:

@@ -47,7 +47,7 @@ Source = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | np.ndarray[A
 _decoding = threading.Lock()  # the list of warning filters belongs to the whole process
 
 
-def open_picture(source: Source) -> Image.Image:
+def open_picture(source: Source | tuple[Any, ...]) -> Image.Image:
     """RGB picture, upright, from a path, bytes, a file object, a Pillow image or an array (H, W[, 1 | 3 | 4])."""
     if isinstance(source, np.ndarray):
         return to_rgb(from_array(source), "the array")
