@@ -36,14 +36,14 @@ RESIDENT_PIXELS = 1024
 RETURNING = {"MALLOC_MMAP_THRESHOLD_": "100000"}  # glibc then gives every freed tensor back to the system at once
 
 
-def network(name: str, pixels: int, fused: bool = True) -> nn.Module:
+def network(name: str, pixels: int, fused: bool = True, **options: Any) -> nn.Module:
     """A timm model with random weights, the same for the same name and pixels."""
     ensure_torchvision()
     import timm
 
     torch.manual_seed(0)
     timm.layers.set_fused_attn(fused)
-    net: nn.Module = timm.create_model(name, img_size=pixels).eval()
+    net: nn.Module = timm.create_model(name, img_size=pixels, **options).eval()
     timm.layers.set_fused_attn(True)
     return net
 
@@ -74,7 +74,9 @@ def count_flops() -> dict[str, Any]:
     """ViT-B/16, one picture of 224 x 224."""
     net, x = network("vit_base_patch16_224", 224), picture(224)
     rows = [{"classes": K, **first_and_later(flops, lambda K=K: explained(net, x, K))} for K in (1, 2, 5, 10)]
-    return {"plain": flops(lambda: plain(net, x)), "rows": rows}
+    pooled = network("vit_base_patch16_224", 224, global_pool="avg")
+    one, two = (first_and_later(flops, lambda K=K: explained(pooled, x, K))["later"] for K in (1, 2))
+    return {"plain": flops(lambda: plain(net, x)), "rows": rows, "pooled": two - one}
 
 
 def count_memory() -> dict[str, Any]:

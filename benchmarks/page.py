@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-FLOPS_LIMIT, FURTHER_LIMIT, MEMORY_LIMIT, MEMORY_PIXELS = 1.15, 0.15, 1 / 15, 1024
+FLOPS_LIMIT, FURTHER_LIMIT, MEMORY_LIMIT, MEMORY_PIXELS = 1.15, 0.08, 1 / 15, 1024
 Results = dict[str, Any]
 
 
@@ -61,8 +61,11 @@ ViT-B/16, one picture of 224 x 224; the plain forward pass takes {base / 1e9:.1f
 - The first call adds {learning:.3f}: the picture and up to nine copies, each changed in one patch, run up to the first
   attention, to see which token is which patch.
 
-The price is the backward pass through the last block, once per class, and one attention per earlier block, whose values
-have room for as many maps as a head is wide: 64 here, 5 classes of 12 heads. The sixth class takes a second one.
+The price is the backward pass through the last attention, once per class, and one attention per earlier block, whose
+values have room for as many maps as a head is wide: 64 here, 5 classes of 12 heads. The sixth class takes a second one.
+Behind the last attention only the rows that the class reads have a gradient, and only their products are computed
+(`gradtoken/rowwise.py`). Where a model reads the mean of its tokens these are all: each further class takes
++{part["pooled"] / base:.3f}.
 
 *How it is counted.* `torch.utils.flop_counter.FlopCounterMode`: matrix products, convolutions and fused attention,
 forward and backward, a multiplication and an addition as two. PyTorch's table lacks the fused attention of CPUs, which
