@@ -3,8 +3,8 @@
     python -m benchmarks.evaluation run --part report ... --runs DIR
     python -m benchmarks.beyond --runs DIR
 
-writes benchmarks/results/beyond.csv and the table below the mark in docs/beyond-gradtoken.md. With `--whole` a protocol
-of single pictures is read from runs of all samples instead, those of the part alone.
+writes benchmarks/results/beyond.csv, the tables below the mark in docs/beyond-gradtoken.md and that of README.md. With
+`--whole` a protocol of single pictures is read from runs of all samples instead, those of the part alone.
 """
 
 import argparse
@@ -22,6 +22,8 @@ from gradtoken.data.opening import open_data
 from gradtoken.errors import BadRun
 
 RESULTS, PAGE, MARK = Path("benchmarks/results/beyond.csv"), Path("docs/beyond-gradtoken.md"), "<!-- measured -->"
+README, MARKS = Path("README.md"), ("<!-- held-out -->", "<!-- end -->")
+BRIEF, SHOWN = ("mosaic 2 x 2", "object mIoU", "energy in box", "positive", "negative"), 4  # of the README
 SHORT = {"deit_tiny_patch16_224": "DeiT", "vit_tiny_patch16_224": "ViT-Ti", "bundled": "bundled"}
 TITLES = {
     "grid-pointing-game/2x2": ("mosaic 2 x 2", "share in the right cell"),
@@ -119,14 +121,43 @@ def told(one: Column, method: str) -> str:
 
 
 def page(found: list[Column]) -> str:
-    """Methods by how often they are first or tied first, then by name."""
-    methods = sorted({method for one in found for method in one.values})
-    wins = {m: sum(one.wins(m) for one in found) for m in methods}
-    order = sorted(methods, key=lambda m: (-wins[m], m))
-    head = ["method", "first or tied", *(f"{one.title}, {one.model}" for one in found)]
-    rows = [[f"`{m}`", str(wins[m]), *(told(one, m) for one in found)] for m in order]
-    sizes = ["samples", "", *(str(one.samples) for one in found)]
-    return table(head, [["better", "", *(one.better for one in found)], sizes, *rows])
+    """A table for each model: methods by how often they are first or tied first on all of them, then by name."""
+    order, wins = ranked(found)
+    parts = []
+    for model in dict.fromkeys(one.model for one in found):
+        some = [one for one in found if one.model == model]
+        rows = [[f"`{m}`", str(wins[m]), *(told(one, m) for one in some)] for m in order]
+        sizes = ["samples", "", *(str(one.samples) for one in some)]
+        head = ["method", "first or tied", *(one.title for one in some)]
+        body = table(head, [["better", f"of {len(found)}", *(one.better for one in some)], sizes, *rows])
+        parts.append(f"### {model}\n\n{body}")
+    return "\n\n".join(parts)
+
+
+def ranked(found: list[Column]) -> tuple[list[str], dict[str, int]]:
+    """Methods, best first, and how many columns each wins."""
+    wins = {m: sum(one.wins(m) for one in found) for m in sorted({m for one in found for m in one.values})}
+    return sorted(wins, key=lambda m: -wins[m]), wins
+
+
+def short(found: list[Column]) -> str:
+    """The best methods and GradToken, with all models in a cell, for the README."""
+    order, wins = ranked(found)
+    models = list(dict.fromkeys(one.model for one in found))
+    titles = [title for title in BRIEF if any(one.title == title for one in found)]
+    rows = []
+    for method in dict.fromkeys([*order[:SHOWN], BASELINE]):
+        cells = [" / ".join(told(one, method) for one in found if one.title == title) for title in titles]
+        rows.append([f"`{method}`", f"{wins[method]} of {len(found)}", *cells])
+    better = {one.title: one.better for one in found}
+    head = ["", "first or tied", *(f"{title} ({better[title]} is better)" for title in titles)]
+    return f"{' / '.join(models)}, in percent:\n\n{table(head, rows)}"
+
+
+def put(file: Path, begin: str, end: str, text: str) -> None:
+    """Write a text between two marks of a file."""
+    before, rest = file.read_text().split(begin)
+    file.write_text(f"{before}{begin}\n\n{text}\n{end and chr(10) + end + rest.split(end)[1]}")
 
 
 def write(found: list[Column]) -> None:
@@ -140,7 +171,8 @@ def write(found: list[Column]) -> None:
                 ends = [apart.value, apart.low, apart.high] if apart else ["", "", ""]
                 same = [one.title, one.model, one.better, one.samples, method]
                 out.writerow([*same, value.value, value.low, value.high, *ends])
-    PAGE.write_text(PAGE.read_text().partition(MARK)[0] + f"{MARK}\n\n{page(found)}\n")
+    put(PAGE, MARK, "", page(found))
+    put(README, *MARKS, short(found))
 
 
 def main() -> None:

@@ -61,7 +61,8 @@ def row(shown: str, parameter: Any) -> str:
     """One line of the table."""
     default = parameter.default
     empty = default is None or default is False or callable(default) or default == []
-    said = "" if empty or default is ... else f"`{default}`"
+    words = ", ".join(default) if isinstance(default, list) else default
+    said = "" if empty or default is ... else f"`{words}`"
     return f"| `{shown}` | {said} | {cell(parameter.help or '')} |"
 
 
