@@ -22,7 +22,7 @@ def read_boxes(path: Path, name: str, size: tuple[int, int], first: int = 0) -> 
     width, height = (number(root, f"size/{key}", path) for key in ("width", "height"))
     if min(width, height) < 1:
         width, height = size
-    if abs(width * size[1] / (height * size[0]) - 1) > max(TOLERANCE, 2 / min(size)):
+    if not abs(width * size[1] / (height * size[0]) - 1) <= max(TOLERANCE, 2 / min(size)):  # nor nan of vast numbers
         told = f"{width:g} x {height:g} pixels, this has {size[0]} x {size[1]}"
         raise BadSample(f"the annotation {str(path)!r} is of a picture of {told}")
     objects = [item for item in root.findall("object") if (item.findtext("name") or "").strip() == name]

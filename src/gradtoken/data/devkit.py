@@ -1,21 +1,17 @@
 """The development kit of ILSVRC2012: which class each of the flat validation pictures shows."""
 
 import re
-import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
+from gradtoken.data.matlab import read_struct
 from gradtoken.data.reading import lines_of
 from gradtoken.errors import BadData
-from gradtoken.models.model import need
-from gradtoken.outside import whole
+from gradtoken.outside import content_of, whole
 
 TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.\w+$")
-BROKEN = (OSError, ValueError, TypeError, LookupError, EOFError, NameError, NotImplementedError, zlib.error)  # of scipy
+FIELDS = ID, SYNSET, WORDS, CHILDREN = "ILSVRC2012_ID", "WNID", "words", "num_children"
 Answers = tuple[list[str], Mapping[str, str], dict[str, str]]
 
 
@@ -54,19 +50,15 @@ def answers(kit: Path, files: Iterable[str], folder: Path) -> Answers:
 def read_meta(path: Path) -> tuple[dict[int, str], dict[str, str]]:
     """ILSVRC2012_ID -> synset for the classes (synsets without children), and synset -> words."""
     table = synset_table(path)
-    classes = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in table if int(row["num_children"]) == 0}
-    return classes, {str(row["WNID"]): str(row["words"]) for row in table}
+    return {id: synset for id, synset, _, children in table if not children}, {s: words for _, s, words, _ in table}
 
 
-def synset_table(path: Path) -> Any:
-    """The structured array `synsets` of meta.mat."""
+def synset_table(path: Path) -> list[tuple[int, str, str, int]]:
+    """Number, synset, words and number of children of each element of `synsets` in meta.mat."""
     if not path.is_file():
         raise BadData(f"there is no {str(path)!r}; it comes with the development kit")
-    matlab = need("scipy.io.matlab", "scipy")
     try:
-        table = np.atleast_1d(matlab.loadmat(path, squeeze_me=True)["synsets"])
-        for field in ("ILSVRC2012_ID", "WNID", "num_children", "words"):
-            table[field]
-    except (matlab.MatReadError, *BROKEN) as error:
+        rows = read_struct(content_of(path), "synsets", FIELDS)
+        return [(int(row[ID]), str(row[SYNSET]), str(row[WORDS]), int(row[CHILDREN])) for row in rows]
+    except (OSError, ValueError, OverflowError) as error:
         raise BadData(f"{str(path)!r} is not the development kit's meta.mat: {error}") from error
-    return table

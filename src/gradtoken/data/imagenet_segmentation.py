@@ -16,9 +16,10 @@ from gradtoken.data.reading import data_set
 from gradtoken.data.sample import DataSet, Mask, Sample
 from gradtoken.errors import BadData, BadSample
 from gradtoken.models.model import need
-from gradtoken.models.pictures import open_picture
+from gradtoken.models.pictures import LIMIT, open_picture
 
 FILE = "gtsegs_ijcv.mat"
+CELLS = 8  # most cells in cells: a reference may lead back to itself
 BROKEN = (OSError, KeyError, ValueError, TypeError, IndexError, RuntimeError, AttributeError, MemoryError)  # of HDF5
 
 
@@ -46,9 +47,13 @@ class Pictures:
 def array(h5py: Any, file: Any, references: Any, number: int) -> np.ndarray[Any, Any]:
     """What the reference of that number leads to, through cells to the first of their content, turned upright."""
     item = file[np.ravel(references)[number]]
-    while h5py.check_ref_dtype(item.dtype) is not None:
+    for _ in range(CELLS):
+        if h5py.check_ref_dtype(item.dtype) is None:
+            if item.size > 3 * LIMIT:
+                raise ValueError(f"an array has {item.size} numbers; expected at most {3 * LIMIT}")
+            return np.asarray(item).T
         item = file[np.ravel(item)[0]]
-    return np.asarray(item).T
+    raise ValueError(f"references lead on after {CELLS} cells")
 
 
 def open_imagenet_segmentation(path: str | os.PathLike[str]) -> DataSet:

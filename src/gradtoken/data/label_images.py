@@ -21,9 +21,12 @@ def label_image(path: Path) -> np.ndarray[Any, Any]:
             if image.width * image.height > LIMIT:
                 raise BadSample(f"the mask {str(path)!r} has more than {LIMIT // 10**6} megapixels")
             image.load()
-            return np.asarray(image).astype(np.int32)
+            values = np.asarray(image)
     except BROKEN as error:
         raise BadSample(f"the mask {str(path)!r} is damaged or no PNG: {error}") from error
+    if values.dtype.kind not in "bui":
+        raise BadSample(f"the mask {str(path)!r} holds {values.dtype}; expected whole numbers")
+    return values.astype(np.int32)
 
 
 def one_channel(path: Path) -> np.ndarray[Any, Any]:

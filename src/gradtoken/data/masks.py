@@ -17,6 +17,7 @@ from gradtoken.outside import decoded
 
 NO_ANSWER = ("unlabeled", "unlabelled", "void", "ignore", "ignored")  # names of numbers that count for nothing
 FILE = "classes.json"
+NUMBERS = 2**15  # that masks may hold
 LAYOUT = """\
 FOLDER/images/a.jpg
 FOLDER/masks/a.png    one class number a pixel; without classes.json 0 is background and all else foreground
@@ -79,6 +80,8 @@ def read_meaning(path: Path) -> Meaning:
         content = decoded(text_of(path, BadData))
         names = {int(value): str(name) for value, name in content["mask_value_to_name"].items()}
         listed = content.get("name_to_imagenet_classes", {})
+        if not all(0 <= value < NUMBERS for value in names):
+            raise ValueError(f"numbers in masks are from 0 to {NUMBERS - 1}")
         groups = {str(name): tuple(map(check_index, indices)) for name, indices in listed.items() if indices}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadData(f"{str(path)!r} is not as expected: {error!r}; expected\n{LAYOUT}") from error
