@@ -111,7 +111,7 @@ def compare(  # noqa: PLR0913
     pictures: Annotated[list[str], typer.Argument(help="Pictures, folders or patterns; - reads one from stdin.")],
     model: ModelName = "bundled",
     target: Targets = None,
-    methods: Annotated[str, typer.Option(help="all, or names separated by commas; see `gradtoken methods`.")] = "all",
+    methods: Annotated[list[str], typer.Option("--methods", "--method", help="all, or names; repeatable.")] = ["all"],  # noqa: B006
     set_: Settings = None,
     output: Annotated[Path, typer.Option("--out", "-o", help="png, svg, pdf, html, npz, json.")] = Path(
         "comparison.png"
@@ -136,7 +136,8 @@ def compare(  # noqa: PLR0913
 
     with friendly():
         style, options = styled(colours, nearest, threshold, shared_scale), parse_options(set_ or [])
-        names: Any = "all" if methods.strip() == "all" else between_commas(methods)
+        asked = [name for some in methods for name in between_commas(some)]
+        names: Any = "all" if asked == ["all"] else asked
         varied = {"propagation": schemes, "heads": heads, "depth": depths}
         vary: Any = only([name for name, given in varied.items() if given])
         planned(names, vary, options, rows)
