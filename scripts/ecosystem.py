@@ -41,7 +41,7 @@ gradtoken.explain("zoo.jpg", transformers.pipeline("image-classification", "goog
 gradtoken.explain("zoo.jpg", timm.create_model("vit_base_patch16_224", pretrained=True))
 ```
 
-`method=` takes any name of [methods.md](methods.md), further keywords are its options. Captum and Quantus want a value
+`method=` takes any name of [Methods](methods.md), further keywords are its options. Captum and Quantus want a value
 for each pixel, so maps of patches are enlarged (bilinear); pytorch-grad-cam clips at zero and scales each map from 0 to
 1, and so does its adapter. Values are the mean over pictures. A map in which nothing is above zero is an error that
 says so, unless `allow_blank=True`: tools that try random classes or weights want it.

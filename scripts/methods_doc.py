@@ -18,7 +18,7 @@ Written by `python scripts/methods_doc.py` from the registry; change the methods
 prints the same list, `gradtoken methods NAME` one of them, and `gradtoken methods --model NAME` tries which of them run
 on a model (`gradtoken.manual.obstacles(probe)` in Python). Letters are those of the [glossary](glossary.md). Cost:
 forward passes F, the prediction included, and backward passes B, for L blocks, H heads, S tokens and K targets; a short
-pass is through the last block, or through the head, alone. What they cost in seconds and bytes: [costs.md](costs.md).
+pass is through the last block, or through the head, alone. What they cost in seconds and bytes: [Costs](costs.md).
 
 Beside the methods, as they give no map of an input:
 

@@ -20,7 +20,7 @@ HEAD = """# Protocols and metrics
 Written by `python scripts/protocols_doc.py` from the registries; change the protocols, not this page.
 
 A protocol fixes everything that changes a number, has a version, and is printed with every number it made:
-`gradtoken benchmark run PROTOCOL --data PATH`, see [benchmark.md](benchmark.md). Its settings cannot be changed; in
+`gradtoken benchmark run PROTOCOL --data PATH`, see [Benchmarks](benchmark.md). Its settings cannot be changed; in
 Python, `dataclasses.replace(PROTOCOLS[name], ...)` makes another one, and reports say in what it differs.
 
 Published numbers of different papers were made by different protocols even where they stand in one table: compare only

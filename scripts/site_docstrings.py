@@ -13,7 +13,17 @@ class HouseStyle(griffe.Extension):
         rewrite(func, [parameter.name for parameter in func.parameters])
 
     def on_class(self, *, cls: griffe.Class, **_: Any) -> None:
-        rewrite(cls, [name for name, member in cls.members.items() if member.is_attribute])
+        fields = [name for name, member in cls.members.items() if member.is_attribute]
+        rewrite(cls, fields + [parameter.name for parameter in cls.parameters])
+        if cls.docstring and (comments := "\n".join(filter(None, (comment(cls, name) for name in fields)))):
+            cls.docstring.value += f"\n\n{comments}"
+
+
+def comment(cls: griffe.Class, name: str) -> str:
+    """`- name: what stands behind its line`, or ""."""
+    line = cls.lines_collection[cls.filepath][cls.members[name].lineno - 1]
+    _, mark, meaning = line.partition("  # ")
+    return f"- **`{name}`**: {escaped(meaning.strip())}" if mark and "type: ignore" not in meaning else ""
 
 
 def rewrite(thing: griffe.Object, names: list[str]) -> None:

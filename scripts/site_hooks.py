@@ -16,6 +16,9 @@ ROOT = Path(__file__).parent.parent
 OUTWARD = re.compile(r"(?<=\]\()((?:\.\./)+[^)#\s]+)")
 NEEDS = re.compile(r"<!-- needs: (.+?) -->\n+```(\w+)\n")
 ENTRY = re.compile(r"^- \[(.+?)\]\((.+?)\): .+$", re.M)
+HERE_ONLY = re.compile(r"(?:^.+\n)+<!-- not on the site -->\n", re.M)  # a paragraph for readers of the repository
+ROW = re.compile(r"^\|.*\|$", re.M)
+SPAN = re.compile(r"`[^`\n]+`")
 KEPT = "repository"  # folder of the site for what lies outside docs/
 
 
@@ -51,7 +54,16 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         outside = place(page.file.src_uri, match[1])
         return posixpath.relpath(f"{KEPT}/{kept_name(outside)}", here or ".") if outside else match[1]
 
-    return NEEDS.sub(r'```\2 title="needs: \1"\n', OUTWARD.sub(inward, markdown))
+    if "/" not in page.file.src_uri and page.parent is None:
+        page.meta["hide"] = ["navigation"]  # which would be this page alone
+    markdown = ROW.sub(lambda row: cells(row[0]), markdown)
+    return NEEDS.sub(r'```\2 title="needs: \1"\n', OUTWARD.sub(inward, HERE_ONLY.sub("", markdown)))
+
+
+def cells(row: str) -> str:
+    """A line of a table: bars in code separate nothing here, and sizes stay on one line."""
+    row = SPAN.sub(lambda span: span[0].replace(r"\|", "|"), row)
+    return re.sub(r"(?<=\d) x (?=\d)", "\N{NO-BREAK SPACE}x\N{NO-BREAK SPACE}", row)
 
 
 def on_post_build(config: Any) -> None:

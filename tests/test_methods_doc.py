@@ -45,8 +45,7 @@ def test_options_are_read_from_the_docstring():
         ("exact", False, "True: in float64"),
         ("other", None, ""),
     ]
-    assert manual.prose(ENTRY["method"])[0] == "Sum of |x|: R = x."
-    assert len(manual.prose(ENTRY["method"])) == 2
+    assert manual.prose(ENTRY["method"]) == ["Sum of |x|: R = x.", "Returns (B, K, S)."]
 
 
 def test_needs_are_words():

@@ -48,18 +48,25 @@ def description(entry: Entry) -> str:
 
 
 def prose(entry: Entry) -> list[str]:
-    """The paragraphs of the docstring that say nothing of a single option."""
-    names = "|".join(re.escape(option.name) for option in options(entry)) or "(?!)"
-    paragraphs = [" ".join(paragraph.split()) for paragraph in description(entry).split("\n\n")]
-    return [paragraph for paragraph in paragraphs if not re.match(rf"`?(?:{names})(?:=\w+|`?): ", paragraph)]
+    """The paragraphs of the docstring without what they say of single options."""
+    text, names = description(entry), [option.name for option in options(entry)]
+    for name in names:
+        text = told(name, names).sub("", text)
+    paragraphs = [re.sub(r"(?:^|(?<=[.;])) [.;](?= |$)", "", " ".join(part.split())) for part in text.split("\n\n")]
+    return [paragraph.rstrip(";") for paragraph in paragraphs if paragraph.strip(".; ")]
 
 
 def meaning(text: str, name: str, names: list[str]) -> str:
     """What follows `name:` or `name=value:` in a docstring, up to the next option or paragraph."""
+    found = told(name, names).search(text)
+    return " ".join(found[1].split()).rstrip(".") if found else ""
+
+
+def told(name: str, names: list[str]) -> re.Pattern[str]:
+    """What a docstring says of one of its options."""
     others = "|".join(map(re.escape, names))
     begin, end = rf"(?:^|(?<=[.;]\s))`?{name}(?:=(?=\w+:\s)|`?:\s)", rf"(?=\n\n|[.;]\s`?(?:{others})(?:=\w+|`?):\s|\Z)"
-    found = re.search(rf"{begin}\s*(.*?){end}", text, re.S | re.M)
-    return " ".join(found[1].split()).rstrip(".") if found else ""
+    return re.compile(rf"{begin}\s*(.*?){end}", re.S | re.M)
 
 
 def facts(entry: Entry) -> dict[str, str]:
