@@ -31,7 +31,12 @@ asked for the class that each shows. Made by `python scripts/ecosystem.py`; the 
 
 How to use them:
 
+<!-- needs: hub -->
 ```python
+import timm
+import transformers
+
+import gradtoken
 from gradtoken.adapters.captum import TransformerAttribution    # a captum.attr.Attribution
 from gradtoken.adapters.gradcam import GradToken                # with GradToken(model) as cam: cam(input_tensor=x, ...)
 from gradtoken.adapters.quantus import explain_func             # explain_func_kwargs={{"method": "legrad"}}
