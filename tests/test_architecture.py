@@ -38,6 +38,7 @@ LAYERS = [
     ["scores"],
     ["choosing"],
     ["reading"],
+    ["prompting"],
     ["explaining"],
     ["comparing", "erasing"],
     ["benchmark"],

@@ -52,6 +52,7 @@ def unigram(length: int = 64):
         [tokenizers.normalizers.NFKC(), tokenizers.normalizers.Replace(tokenizers.Regex(" {2,}"), " ")]
     )
     made.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+    made.decoder = tokenizers.decoders.Metaspace()
     trainer = tokenizers.trainers.UnigramTrainer(
         vocab_size=300, special_tokens=SPECIAL, unk_token="<unk>", show_progress=False
     )
@@ -77,6 +78,8 @@ def byte_fallback(length: int = 64):
     made.normalizer = tokenizers.normalizers.Sequence(
         [tokenizers.normalizers.Prepend("▁"), tokenizers.normalizers.Replace(" ", "▁")]
     )
+    d = tokenizers.decoders
+    made.decoder = d.Sequence([d.Replace("▁", " "), d.ByteFallback(), d.Fuse(), d.Strip(" ", 1, 0)])
     made.post_processor = tokenizers.processors.TemplateProcessing(
         single="<s> $A", special_tokens=[("<s>", SPECIAL.index("<s>"))]
     )

@@ -23,6 +23,7 @@ from gradtoken.models.pictures import Source, open_picture
 from gradtoken.models.sounds import Sound, open_sound
 from gradtoken.models.texts import open_text
 from gradtoken.probe import Probe
+from gradtoken.prompting import Answering, reads_of
 from gradtoken.reading import Read, Reading
 from gradtoken.result import Array, Box, Explanation, Explanations
 
@@ -65,12 +66,12 @@ def explain(
     if words:
         image, source = open_picture(picture), file_name(picture)
         about = with_picture(loaded, image, source)
-        shown = [Read.of(one, about, [0], reading or Reading()) for one in expect_captions(loaded, targets)]
-        rows = [of_text(read, chosen, methods, allow_blank, source) for read in shown]
-        found = [one for column in zip(*rows, strict=True) for one in column]
+        captions = expect_captions(loaded, targets)
+        reads = [(Read.of(one, about, [0], reading or Reading()), [k]) for k, one in enumerate(captions)]
+        found = of_text(reads, chosen, methods, allow_blank, source)
     elif loaded.reads_texts:
-        read = Read.of(open_text(picture), loaded, targets, reading or Reading())
-        found = of_text(read, chosen, methods, allow_blank, "" if isinstance(picture, str) else file_name(picture))
+        reads = reads_of(open_text(picture), loaded, targets, reading or Reading())
+        found = of_text(reads, chosen, methods, allow_blank, "" if isinstance(picture, str) else file_name(picture))
     else:
         expect_no_reading(reading, loaded)
         case = Case.of(opened(picture, loaded), file_name(picture), loaded, targets)
@@ -92,15 +93,18 @@ def of_picture(case: "Case", chosen: Options, methods: Sequence[str], allow_blan
     return found
 
 
-def of_text(read: Read, chosen: Options, methods: Sequence[str], allow_blank: bool, source: str) -> list[Explanation]:
+def of_text(
+    reads: Sequence[Answering], chosen: Options, methods: Sequence[str], allow_blank: bool, source: str
+) -> list[Explanation]:
     """Methods outside, targets inside."""
-    relevance = read.relevance({name: METHODS[name].bind(chosen[name]) for name in methods})
-    shared = provenance(read.model) | {"picture": None, "box": None, "source": source, "note": read.note}
-    return [
-        Explanation(**words, **stated(read.choice, k, name, chosen[name]), **shared)
-        for name in methods
-        for k, words in enumerate(read.words(relevance[name], name, allow_blank))
-    ]
+    found: dict[tuple[str, int], Explanation] = {}
+    for read, numbers in reads:
+        relevance = read.relevance({name: METHODS[name].bind(chosen[name]) for name in methods})
+        shared = provenance(read.model) | {"picture": None, "box": None, "source": source, "note": read.note}
+        for name in methods:
+            for k, words in enumerate(read.words(relevance[name], name, allow_blank)):
+                found[name, numbers[k]] = Explanation(**words, **stated(read.choice, k, name, chosen[name]), **shared)
+    return [found[name, k] for name in methods for k in range(len(found) // len({*methods}))]
 
 
 def stated(choice: Choice, k: int, method: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -84,13 +84,13 @@ def product(record: "Recorder", op: Op, *args: Any, **kwargs: Any) -> Tensor:
     return O  # type: ignore[no-any-return]
 
 
-def added_product(record: "Recorder", op: Op, bias: Tensor, a: Tensor, b: Tensor, **kwargs: Any) -> Tensor:
-    """Q @ K' with the bias and the scale in one operation."""
+def added_product(record: "Recorder", op: Op, input: Tensor, batch1: Tensor, batch2: Tensor, **kwargs: Any) -> Tensor:
+    """Q @ K' with the bias and the scale in one operation. The names are those of torch.baddbmm."""
     if record.full:
-        return op(bias, a, b, **kwargs)  # type: ignore[no-any-return]
-    q = record.begin(a)
-    O = op(bias, q, b, **kwargs)
-    record.marks[O] = Call(record.site, q, b.detach().mT)
+        return op(input, batch1, batch2, **kwargs)  # type: ignore[no-any-return]
+    q = record.begin(batch1)
+    O = op(input, q, batch2, **kwargs)
+    record.marks[O] = Call(record.site, q, batch2.detach().mT)
     return O  # type: ignore[no-any-return]
 
 

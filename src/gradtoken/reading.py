@@ -125,5 +125,5 @@ class Read:
                 f"read in {parts} windows that share {self.reading.windows} tokens; all values are their means"
             )
         elif w.content < w.total:
-            notes.append(f"{w.content:,} of {w.total:,} tokens were read; windows={w.content // 4} reads all")
+            notes.append(self.model.for_texts.unread(w.content, w.total))
         return "; ".join(filter(None, notes))

@@ -7,7 +7,7 @@ from PIL import Image
 
 import gradtoken
 from gradtoken.errors import BadModel
-from tests import texts, zoo
+from tests import generators, texts, tokenizers, zoo
 
 t = pytest.importorskip("transformers", reason="transformers is not installed")
 NAMES = dict(enumerate(("cat", "dog", "horse", "boat", "bird")))
@@ -48,6 +48,15 @@ def test_a_pipeline_of_texts_says_the_same():
     assert one.words.names == ("the", "film", "is", "not", "good")
 
 
+def test_a_pipeline_of_prompts_says_the_same():
+    tokenizer = tokenizers.KINDS[generators.BYTES](generators.LENGTH)
+    pipe = t.pipeline("text-generation", model=generators.network("GPT2"), tokenizer=tokenizer)
+    one = gradtoken.explain("The film was never", pipe, heads="mean")
+    options = {"max_new_tokens": 1, "do_sample": False, "return_full_text": False}
+    assert pipe("The film was never", **options)[0]["generated_text"] == one.name
+    assert gradtoken.load(pipe).net.net is pipe.model
+
+
 def test_a_pipeline_around_a_timm_model(picture):
     pytest.importorskip("timm")
     from transformers.models.timm_wrapper import TimmWrapperImageProcessor
@@ -82,7 +91,9 @@ def test_a_timm_model_is_explained_as_it_is(picture):
 
 def test_refusals(picture):
     other = t.pipeline("feature-extraction", model=texts.bert().bert, tokenizer=texts.tokenizer())
-    with pytest.raises(BadModel, match="a pipeline for feature-extraction; expected one for image-classification or"):
+    with pytest.raises(
+        BadModel, match="a pipeline for feature-extraction; expected one for image-classification or"
+    ):
         gradtoken.explain(picture, other)
     with pytest.raises(BadModel, match=r"expected a model's name, a folder, a module or a pipeline .* got 7"):
         gradtoken.load(7)

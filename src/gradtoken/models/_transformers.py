@@ -1,4 +1,4 @@
-"""transformers: classifiers of images, of texts and of sounds from a folder, and networks already built."""
+"""transformers: classifiers of images, texts and sounds and language models, from a folder or already built."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,19 +12,22 @@ from gradtoken.errors import BadModel
 from gradtoken.models._torchvision import ensure_torchvision
 from gradtoken.models.captions import Captions
 from gradtoken.models.clip import Towers, is_two_towers
-from gradtoken.models.hub import NAME, VOCABULARY, cached_folder
+from gradtoken.models.hub import CONTINUES, NAME, VOCABULARY, cached_folder
 from gradtoken.models.labels import Labels, in_order
-from gradtoken.models.model import HEADLESS, How, Model, Pipeline, need
+from gradtoken.models.language import Vocabulary
+from gradtoken.models.model import HEADLESS, How, Model, need
 from gradtoken.models.preprocess import Preprocess
+from gradtoken.models.prompt import Prompts
 from gradtoken.models.recipes import from_transformers
 from gradtoken.models.sound import Listen
-from gradtoken.models.text import Encode, encode_of
+from gradtoken.models.text import Encode, encode_of, length_of
 from gradtoken.models.weights import brief
 
 AUTO = {
     "image": "AutoModelForImageClassification",
     "text": "AutoModelForSequenceClassification",
     "audio": "AutoModelForAudioClassification",
+    "prompt": "AutoModelForCausalLM",
 }
 FAULTS = (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, ImportError, PickleError)
 
@@ -53,13 +56,13 @@ def load_transformers(folder: Path, name: str, preprocess: How | None, headless:
             "for each, as CLIP"
         )
     net = whole(getattr(transformers, AUTO.get(reads, "AutoModel")), folder, name, config)
-    ways: dict[str, Callable[[Path, str, Any], How]] = {"text": encode_in, "audio": listen_in}
-    how = preprocess or ways.get(reads, preprocess_in)(folder, name, net)
+    ways: dict[str, Callable[[Path, str, Any], How]] = {"text": encode_in, "audio": listen_in, "prompt": prompts_in}
+    how = fitting(net, preprocess or ways.get(reads, preprocess_in)(folder, name, net))
     return Model(
         net=wrapped(net, how),
         name=name,
         preprocess=how,
-        labels=labels_of(config) if reads else None,
+        labels=names_of(config, how) if reads else None,
         source=f"transformers {type(net).__name__} from {name}",
         note=note_of(config) if reads else f"{name} {HEADLESS}",
         independent=is_independent(config),
@@ -109,11 +112,13 @@ def is_independent(config: Any) -> bool:
 
 
 def subject_of(config: Any) -> str:
-    """What a classifier with this configuration reads: audio, text or image; "" where it has no such head."""
+    """What a model with this configuration reads: audio, prompts, texts or images; "" where it has no such head."""
     heads = config.architectures or []
     mapping = library().MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING
     if type(config) in mapping:
         return "audio" if mapping[type(config)].__name__ in heads else ""
+    if any(head.endswith(CONTINUES) for head in heads):
+        return "prompt"
     marks = {"text": "ForSequenceClassification", "image": "ForImageClassification"}
     return next((reads for reads, mark in marks.items() if any(mark in head for head in heads)), "")
 
@@ -163,6 +168,12 @@ def encode_in(folder: Path, name: str, net: Any) -> Encode:
     return encode_of(net, tokenizer_in(folder, name), name)
 
 
+def prompts_in(folder: Path, name: str, net: Any) -> Prompts:
+    """As the tokenizer in the folder says, up to the length that it and the network take."""
+    tokenizer = tokenizer_in(folder, name)
+    return Prompts.by(tokenizer, length_of(net, tokenizer, name))
+
+
 def tokenizer_in(folder: Path, name: str) -> Any:
     """The tokenizer in a folder; without its files transformers would make one that knows no word."""
     if not any(any(folder.glob(file)) for file in VOCABULARY):
@@ -206,30 +217,24 @@ def preprocess_of(net: Any) -> tuple[Preprocess | Listen, str] | None:
     ), f"preprocessing: the default of {config.model_type} (mean {mean}); give preprocess="
 
 
-def from_pipeline(pipe: Pipeline) -> Model:
-    """A pipeline that classifies: the network that it holds, where it is, and its own preparation."""
-    net: Any = pipe.model
-    held: Any = pipe
-    name = net.config.name_or_path or type(net).__name__
-    preparations: dict[str, Callable[[], How]] = {
-        "image-classification": lambda: from_transformers(held.image_processor.to_dict()),
-        "text-classification": lambda: encode_of(net, held.tokenizer, name),
-        "audio-classification": lambda: Listen.of(net, held.feature_extractor),
-    }
-    if pipe.task not in preparations:
-        raise BadModel(f"a pipeline for {pipe.task}; expected one for {' or '.join(preparations)}")
-    how, source, independent = (
-        preparations[pipe.task](),
-        f"the pipeline for {pipe.task} passed in",
-        is_independent(net.config),
-    )
-    labels, note = labels_of(net.config), note_of(net.config)
-    return Model(wrapped(net, how), name, how, labels, source, note, independent)
-
-
 def wrapped(net: Any, how: How) -> Any:
-    """The network as the waist sees it: called with pictures where it is not with tokens."""
-    return how.wrapped(net) if isinstance(how, Listen) else net
+    """The network as the waist sees it: called with pictures where it is not with tokens, and with scores as output."""
+    return how.wrapped(net) if isinstance(how, Listen | Prompts) else net
+
+
+def fitting(net: Any, how: How) -> How:
+    """Prompts for a language model, whatever prepares its texts."""
+    return Prompts.by(how.tokenizer, how.length) if is_prompted(net) and isinstance(how, Encode) else how
+
+
+def is_prompted(net: Any) -> bool:
+    """Whether it is a language model, which continues texts."""
+    return type(net).__name__.endswith(CONTINUES)
+
+
+def names_of(config: Any, how: How) -> Labels | Vocabulary | None:
+    """Of the classes: of a language model its tokens."""
+    return Vocabulary(how.tokenizer, config.vocab_size) if isinstance(how, Prompts) else labels_of(config)
 
 
 def labels_of(config: Any) -> Labels | None:

@@ -24,6 +24,7 @@ SECONDS = 3.0  # to wait for a connection
 SETTINGS = ("config.json", "preprocessor_config.json", "processor_config.json")
 VOCABULARY = ("tokenizer.json", "vocab.*", "*.model")
 TOKENIZER = (*VOCABULARY, "tokenizer_config.json", "special_tokens_map.json", "merges.txt", "added_tokens.json")
+CONTINUES = ("ForCausalLM", "LMHeadModel")  # what architectures of language models end in
 SAFE = ("model.safetensors", "model.safetensors.index.json")
 PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
@@ -118,7 +119,7 @@ def cached_folder(repo: str) -> Path | None:
 def is_described(folder: Path) -> bool:
     """Whether a folder holds what prepares a model's pictures, texts or sounds."""
     config = read_json(folder / "config.json")
-    texts = any("ForSequenceClassification" in head for head in config.get("architectures") or ())
+    texts = any(head.endswith(("ForSequenceClassification", *CONTINUES)) for head in config.get("architectures") or ())
     texts = texts and not (folder / SETTINGS[1]).exists()  # classifiers of sounds are called so too
     towers = "text_config" in config
     needed = [names for names, is_needed in ((VOCABULARY, texts or towers), (SETTINGS[1:], not texts)) if is_needed]

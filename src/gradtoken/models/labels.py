@@ -7,10 +7,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, SupportsIndex, overload
+from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 from gradtoken.errors import BadModel, BadTarget, UnknownName
 from gradtoken.outside import decoded, text_of, whole
+
+if TYPE_CHECKING:
+    from gradtoken.models.language import Vocabulary
 
 SYNSET = re.compile(r"[nvar]\d{8}")
 
@@ -92,7 +95,7 @@ class Labels(Sequence[str]):
         return cls(names)
 
 
-def find_class(labels: Labels | None, target: SupportsIndex | str, count: int) -> int:
+def find_class(labels: "Labels | Vocabulary | None", target: SupportsIndex | str, count: int) -> int:
     """Index among `count` classes, by name where names are known."""
     if labels is not None:
         return labels.find(target)

@@ -12,12 +12,14 @@ import torch
 from torch import nn
 
 from gradtoken.errors import BadModel, UnknownName
-from gradtoken.models import _open_clip, _timm, _torchvision, _transformers
+from gradtoken.models import _open_clip, _pipelines, _timm, _torchvision, _transformers
 from gradtoken.models.bundled import load_bundled
 from gradtoken.models.clip import is_two_towers, with_captions
 from gradtoken.models.hub import NAME, fetch_repo, is_timm, read_json
 from gradtoken.models.labels import Labels
+from gradtoken.models.language import Vocabulary
 from gradtoken.models.model import How, Model, Pipeline, check_names, move, settle
+from gradtoken.models.prompt import Prompts
 from gradtoken.models.recipes import from_open_clip
 from gradtoken.models.weights import SUFFIXES, check_finite
 
@@ -44,6 +46,7 @@ FORMS = (
     ("FOLDER", "a folder that transformers' save_pretrained wrote", "transformers", "transformers"),
     ("FOLDER", "a classifier of texts with its tokenizer, likewise; hub names too", "transformers", "transformers"),
     ("FOLDER", "a model of pictures and captions with its processor; hub names too", "transformers", "transformers"),
+    ("FOLDER", "a causal language model with its tokenizer; hub names too", "transformers", "transformers"),
     ("FOLDER", "a classifier of sounds with its feature extractor; hub names too", "transformers", "audio"),
     ("FOLDER", "a folder with timm's config.json and model.safetensors", "timm", "timm"),
 )
@@ -87,7 +90,8 @@ def load(
         count = classes_of(loaded.net)
     if loaded.captions is not None and names is not None:
         return with_captions(loaded, names.names)
-    loaded = replace(loaded, labels=names or loaded.labels, preprocess=preprocess or loaded.preprocess)
+    prepared = loaded.preprocess if isinstance(loaded.preprocess, Prompts) else preprocess or loaded.preprocess
+    loaded = replace(loaded, labels=names or loaded.labels, preprocess=prepared)
     check_names(loaded.labels, count)
     return loaded
 
@@ -131,7 +135,7 @@ def from_object(model: Any, preprocess: How | None) -> Model:
     if isinstance(model, nn.Module):
         return from_module(model, preprocess)
     if isinstance(model, Pipeline) and isinstance(model.model, nn.Module):
-        return _transformers.from_pipeline(model)
+        return _pipelines.from_pipeline(model)
     raise BadModel(f"expected a model's name, a folder, a module or a pipeline of transformers, got {model!r:.80}")
 
 
@@ -140,7 +144,8 @@ def from_module(net: nn.Module, preprocess: How | None) -> Model:
     if is_two_towers(net):
         found: Model = (_transformers if hasattr(net, "config") else _open_clip).of_module(net, preprocess)
         return found
-    own, labels, note = preprocess, None, ""
+    own, note = preprocess, ""
+    labels: Labels | Vocabulary | None = None
     config: Any = getattr(net, "config", None)
     if getattr(net, "pretrained_cfg", None):
         own = own or _timm.preprocess_of(net)
@@ -148,7 +153,9 @@ def from_module(net: nn.Module, preprocess: How | None) -> Model:
     elif hasattr(config, "model_type"):
         if own is None:
             own, note = _transformers.preprocess_of(net) or (None, "")
-        labels = _transformers.labels_of(config)
+        if own is not None:
+            own = _transformers.fitting(net, own)
+            labels = _transformers.names_of(config, own)
     elif hasattr(net, "preprocess_cfg"):
         settings: Any = net.preprocess_cfg
         own = own or from_open_clip(settings)

@@ -1,5 +1,6 @@
 """A loaded network with everything that explaining it takes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
@@ -10,6 +11,7 @@ from gradtoken.errors import BadModel
 from gradtoken.models.captions import Captions
 from gradtoken.models.extras import need as need
 from gradtoken.models.labels import Labels
+from gradtoken.models.language import Vocabulary
 from gradtoken.models.preprocess import Preprocess
 from gradtoken.models.sound import Listen
 from gradtoken.models.text import Encode
@@ -38,7 +40,7 @@ class Model:
     net: nn.Module
     name: str
     preprocess: How
-    labels: Labels | None
+    labels: Labels | Vocabulary | None
     source: str
     note: str = ""
     independent: bool = False
@@ -108,8 +110,7 @@ def move(net: nn.Module, device: torch.device | str | None, dtype: torch.dtype |
         raise BadModel(f"the model cannot be moved to device {str(device)!r}: {error}; try device='cpu'") from error
 
 
-def check_names(labels: Labels | None, classes: int | None) -> Labels | None:
-    """The labels, if there is one for each class."""
+def check_names(labels: Sequence[str] | None, classes: int | None) -> None:
+    """Refuse labels of which there is not one for each class."""
     if labels is not None and classes and len(labels) != classes:
         raise BadModel(f"{len(labels)} class names were given for a model with {classes} classes; they must match")
-    return labels

@@ -5,7 +5,7 @@ import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -59,12 +59,13 @@ class Encode:
     tokenizer: Any
     length: int
     names: tuple[str, ...] | None = None
+    pads: ClassVar[bool] = True  # whether a network may depend on which token padding is
 
     def __post_init__(self) -> None:
         kind, special = type(self.tokenizer).__name__, self.tokenizer.num_special_tokens_to_add()
         if not self.tokenizer.is_fast:
             raise BadModel(f"{kind} does not say where in the text its tokens lie; expected a fast tokenizer")
-        if self.tokenizer.pad_token_id is None:
+        if self.pads and self.tokenizer.pad_token_id is None:
             raise BadModel(f"{kind} has no padding token, so texts cannot be batched; set its pad_token")
         if self.length <= special:
             raise BadModel(f"expected a length above the {special} special tokens of {kind}, got {self.length}")
@@ -112,12 +113,16 @@ class Encode:
     def padded(self, texts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         """Inputs of several texts, padded at their end to the longest and masked there. (B, N) each"""
         width = max(len(text["input_ids"]) for text in texts)
-        fill = {"input_ids": self.tokenizer.pad_token_id, "token_type_ids": self.tokenizer.pad_token_type_id}
+        fill = {"input_ids": self.tokenizer.pad_token_id or 0, "token_type_ids": self.tokenizer.pad_token_type_id}
 
         def filled(x: Tensor, name: str) -> Tensor:
             return F.pad(x, (0, width - len(x)), value=fill.get(name, 0))
 
         return {name: torch.stack([filled(text[name], name) for text in texts]) for name in texts[0]}
+
+    def unread(self, content: int, total: int) -> str:
+        """What is said where not all was read."""
+        return f"{content:,} of {total:,} tokens were read; windows={content // 4} reads all"
 
     def describe(self) -> dict[str, Any]:
         """All settings as JSON values; the tokenizer as a digest of all that decides its tokens."""
@@ -153,6 +158,14 @@ def encode_of(net: nn.Module, tokenizer: Any, name: str) -> Encode:
             f"{name}: the model's pad_token_id is {config.pad_token_id}, that of its tokenizer "
             f"{tokenizer.pad_token_id}; set both to one token in config.json and the tokenizer's files"
         )
+    taken = inspect.signature(net.forward).parameters
+    names = tuple(name for name in tokenizer.model_input_names if name in taken)
+    return Encode(tokenizer, length_of(net, tokenizer, name), names)
+
+
+def length_of(net: nn.Module, tokenizer: Any, name: str) -> int:
+    """As many tokens as the network and its tokenizer take; they must know the same ones."""
+    config: Any = net.config
     if len(tokenizer) > config.vocab_size:
         raise BadModel(
             f"{name}: its tokenizer has {len(tokenizer)} tokens and the model {config.vocab_size}; use the tokenizer "
@@ -162,8 +175,7 @@ def encode_of(net: nn.Module, tokenizer: Any, name: str) -> Encode:
     length = min(limit for limit in limits if isinstance(limit, int))
     if length > 10**9:  # what transformers writes where nobody said
         raise BadModel(f"{name} does not say how many tokens it reads; set model_max_length of its tokenizer")
-    taken = inspect.signature(net.forward).parameters
-    return Encode(tokenizer, length, tuple(name for name in tokenizer.model_input_names if name in taken))
+    return length
 
 
 def positions(net: nn.Module) -> list[int]:

@@ -51,9 +51,9 @@ def alone(names: Sequence[Any]) -> str:
     return repr(once[0]) if len(once) == 1 else repr(once)
 
 
-def named(labels: Labels | None, names: Sequence[str], index: int | None) -> str | int:
+def named(labels: Sequence[str] | None, names: Sequence[str], index: int | None) -> str | int:
     """A class as a person would name it: by its label where that finds it, else by its number."""
     assert index is not None
-    if labels is None or labels.where(names[index], exact=True) != [index]:
+    if not isinstance(labels, Labels) or labels.where(names[index], exact=True) != [index]:
         return index
     return names[index]
