@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gradtoken.axes import Axes
 from gradtoken.errors import GradTokenError
 from gradtoken.files import FIELDS, SCHEMA
 from gradtoken.result import Explanation, Explanations
@@ -22,6 +23,10 @@ def words() -> Explanation:
     return example(relevance=np.array([0.25, -0.5, 0.125], np.float32), words=TEXT, box=None, picture=None)
 
 
+def sound() -> Explanation:
+    return example(axes=Axes((0.0075, 1.5), (4000.0, 900.5, 20.0), 0.25))
+
+
 def check(document) -> None:
     jsonschema.validate(document, schema(), jsonschema.Draft202012Validator)
 
@@ -30,11 +35,11 @@ def test_the_schema_is_one():
     jsonschema.Draft202012Validator.check_schema(schema())
     assert schema()["properties"]["schema"]["maximum"] == SCHEMA
     one = schema()["$defs"]["explanation"]
-    assert set(one["properties"]) == {*FIELDS, "relevance", "words"}
+    assert set(one["properties"]) == {*FIELDS, "relevance", "words", "axes"}
     assert set(one["required"]) <= set(FIELDS)
 
 
-@pytest.mark.parametrize("one", [example(), example(target=None, probability=None, box=None), words()])
+@pytest.mark.parametrize("one", [example(), example(target=None, probability=None, box=None), words(), sound()])
 def test_what_is_saved_fits_it(tmp_path, one):
     document = json.loads(one.save(tmp_path / "one.json").read_text())
     check(document)
