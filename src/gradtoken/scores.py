@@ -1,5 +1,6 @@
 """Targets that are no single class: a contrast of two classes or captions, and likeness to another picture."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +53,7 @@ class SimilarTo:
         pixels = model.for_pictures(open_picture(self.picture)).pixels[None].to(weight.device, weight.dtype)
         with torch.no_grad(), untouched(model.net, [pixels]):
             other = vectors_of(call(model.net, pixels))
-        name = self.picture if isinstance(self.picture, str) else getattr(self.picture, "name", "the picture")
+        name = os.path.basename(self.picture) if isinstance(self.picture, str | os.PathLike) else "the other picture"
         return named(lambda output: F.cosine_similarity(vectors_of(output), other), f"similarity to {name}")
 
 

@@ -6,6 +6,7 @@ place of classes where a picture is explained, and the picture is the only class
 """
 
 import copy
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from gradtoken.errors import BadModel, BadTarget
 from gradtoken.models.captions import Captions
 from gradtoken.models.labels import Labels
-from gradtoken.models.model import HEADLESS, Model
+from gradtoken.models.model import Model
 from gradtoken.state import untouched
 
 TOGETHER = 64  # captions that one pass reads
@@ -106,8 +107,7 @@ def asked(model: Model, targets: Sequence[Any]) -> Model:
         return model
     captions = [name for target in targets for name in getattr(target, "names", [target]) if not callable(name)]
     if not captions:
-        note = f"{model.name} {HEADLESS}"
-        return replace(model, net=towers_of(model).pictures, captions=None, note=note)
+        return replace(model, net=towers_of(model).pictures, captions=None)
     if any(callable(target) or getattr(target, "names", [target]) == () for target in targets):
         raise BadTarget("expected captions or callables as targets, got both; ask for them one after the other")
     return with_captions(model, captions)
@@ -142,7 +142,7 @@ def with_picture(model: Model, image: Image.Image, name: str) -> Model:
         model,
         net=Similarity(towers.texts, vector, towers).eval(),
         preprocess=model.captions,
-        labels=Labels((name or "the picture",)),
+        labels=Labels((os.path.basename(name) or "the picture",)),
         captions=None,
         independent=towers.bias is not None,
     )

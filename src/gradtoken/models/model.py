@@ -18,7 +18,7 @@ from gradtoken.models.text import Encode
 from gradtoken.models.weights import check_finite
 
 How = Preprocess | Encode | Listen
-HEADLESS = "gives features, not classes: the target must be a callable on its output"
+HEADLESS = "gives features, not classes: the target must be similarity_to(PICTURE) or a callable on its output"
 
 
 @runtime_checkable
