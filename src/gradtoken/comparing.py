@@ -16,6 +16,7 @@ from gradtoken.errors import BadRelevance, BadTarget, GradTokenError, UnknownNam
 from gradtoken.explaining import Case, file_name, listed, opened, options_of
 from gradtoken.methods import METHODS
 from gradtoken.methods.gradtoken import Propagation, head_maps
+from gradtoken.models.clip import asked
 from gradtoken.models.load import load
 from gradtoken.models.model import Model, Pipeline
 from gradtoken.models.pictures import Source
@@ -53,6 +54,7 @@ def compare(
     loaded, targets = model if isinstance(model, Model) else load(model), listed(target)
     if not loaded.reads_sounds:
         loaded.for_pictures  # noqa: B018  which refuses a model of texts
+    loaded = asked(loaded, targets)  # captions are read once
     found: list[Row] = []
     subjects = [(opened(source, loaded), file_name(source)) for source in sources]  # or none is compared
     for subject, source in track(subjects, "pictures") if len(subjects) > 1 else subjects:

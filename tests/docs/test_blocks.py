@@ -10,6 +10,7 @@ import pytest
 
 from gradtoken.methods import METHODS
 from gradtoken.models.bundled import FOLDER
+from tests import towers
 from tests.docs import shell
 from tests.docs.blocks import ALL, NEEDS, PAGES, ROOT, Block, blocks, prose
 from tests.texts import LENGTH, bert, tokenizer
@@ -63,6 +64,8 @@ def test_blocks_run(page, desk, registry, request):
     """In order, in one namespace, with no network."""
     if page.name == "text.md":
         shutil.copytree(request.getfixturevalue("classifier"), "classifier")
+    if page.name == "clip.md":
+        towers.saved(towers.clip(), desk / "clip")
     namespace = {"__name__": page.stem}
     for block in blocks(page):
         if block.needs:
