@@ -14,8 +14,8 @@ from rich.text import Text
 from gradtoken import commands
 from gradtoken.commands.asking import Against, OfWords, Similar, sources, wanted
 from gradtoken.commands.drawing import Blank, Colours, Form, Nearest, Pictures, Threshold, styled
-from gradtoken.commands.folders import Resume, explain_folder, resumed
-from gradtoken.commands.scale import Again, Cluster, Engine, Workers
+from gradtoken.commands.folders import Resume, explain_folder, here, resumed
+from gradtoken.commands.scale import Again, Cluster, Engine, ShareOf, Workers
 from gradtoken.commands.shared import (
     PARTLY,
     Device,
@@ -58,7 +58,7 @@ def explain(  # noqa: PLR0913
     words: OfWords = False,
     method: Annotated[list[str], typer.Option(help="See `gradtoken methods`; repeatable.")] = [METHOD],  # noqa: B006
     set_: Settings = None,
-    output: Annotated[Path | None, typer.Option("--out", "-o", help="A file, or a folder.")] = None,
+    output: Annotated[str | None, typer.Option("--out", "-o", help="A file, or a folder.")] = None,
     form: Form = None,
     merge: Merge = None,
     special: Special = False,
@@ -75,6 +75,7 @@ def explain(  # noqa: PLR0913
     engine: Engine = "here",
     workers: Workers = None,
     address: Cluster = None,
+    share: ShareOf = None,
     retry_failed: Again = False,
 ) -> None:
     """Draw which parts of a picture or a sound, or which words of a text, speak for a class."""
@@ -86,21 +87,22 @@ def explain(  # noqa: PLR0913
         style, options = styled(colours, nearest, threshold, shared_scale), parse_options(set_ or [])
         names = [*dict.fromkeys(method)]
         chosen = options_of(names, options)
-        where = resumed(resume, (engine, workers, address, retry_failed), device)
+        where = resumed(resume, (engine, workers, address, share, retry_failed), device)
+        path = here(output, resume)
         asked = wanted(target, against, similar_to)
         request = options | {"target": asked, "method": names, "words": words, "allow_blank": allow_blank}
         request |= reading_of(merge, special, windows)
-        if texts := named(text or [], pictures):
-            explain_texts(texts, loaded_model(model, weights, labels, device), request, (output, form), style)
+        if texts := named(text or [], pictures, resume):
+            explain_texts(texts, loaded_model(model, weights, labels, device), request, (path, form), style)
             return
         files, missing = found(pictures) if pictures != ["-"] else ([sys.stdin.buffer.read()], 0)
         if where:
             explain_folder(files, (model, weights, labels), (asked, chosen), (output, form, style), where)
             return
-        destination = Destination.of(output, form, len(files))
+        destination = Destination.of(path, form, len(files))
         loaded = loaded_model(model, weights, labels, device, bool(similar_to))
         if words or (pictures == ["-"] and loaded.reads_texts):
-            explain_texts(sources(files), loaded, request, (output, form), style)
+            explain_texts(sources(files), loaded, request, (path, form), style)
             return
         failed = missing + explain_all(files, loaded, request, destination, style)
         leave(failed, len(files) + missing, "pictures")
@@ -233,7 +235,7 @@ def demo(
     """Explain the bundled picture of a cat and a giraffe with the bundled model, once for each."""
     from gradtoken.models.bundled import FOLDER
 
-    explain([str(FOLDER / "pictures" / "cat_and_giraffe.jpg")], target=["cat", "giraffe"], output=output)
+    explain([str(FOLDER / "pictures" / "cat_and_giraffe.jpg")], target=["cat", "giraffe"], output=str(output))
 
 
 @app.command()

@@ -3,15 +3,18 @@
 import os
 import signal
 from dataclasses import replace
+from multiprocessing import Pipe
 
 import pytest
 
+from gradtoken.benchmark import workers
 from gradtoken.benchmark.columns import merge
 from gradtoken.benchmark.counting import Counts, counted
 from gradtoken.benchmark.folder import RunFolder
 from gradtoken.benchmark.running import How, run, run_all
 from gradtoken.benchmark.share import Share
 from gradtoken.benchmark.status import processes
+from gradtoken.benchmark.tasks import Task
 from gradtoken.errors import BadRun, UnknownName
 from gradtoken.protocols.perturbation import Perturbation
 from tests.benchmark import tiny
@@ -170,10 +173,28 @@ def test_shares_of_the_environment(environment, share):
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
-        ({"RANK": "8", "WORLD_SIZE": "8"}, "expected a rank from 0 to 7 of 8 processes, got 8"),
+        (
+            {"RANK": "8", "WORLD_SIZE": "8"},
+            "expected a rank from 0 to 7 of 8 processes, got 8; name the share .* with --share I/N",
+        ),
         ({"RANK": "x", "WORLD_SIZE": "8"}, "expected a number in the environment's RANK, got 'x'"),
     ],
 )
 def test_an_environment_that_makes_no_sense_is_refused(environment, message):
     with pytest.raises(BadRun, match=message):
         Share.of_environment(environment)
+
+
+def test_workers_that_cannot_begin_end_the_run_at_once(plan, tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "HOPELESS", 2)
+    monkeypatch.setattr(workers, "shipped", lambda job: b"no job")
+    with pytest.raises(BadRun, match=r"2 workers ended one after the other; try without --workers; .* code 1"):
+        run(plan, tmp_path / "run", how=How(workers=1))
+
+
+def test_a_unit_that_is_given_to_a_process_that_died_is_given_again(plan):
+    mine, its = Pipe()
+    its.close()
+    worker = workers.Worker("worker 0", {}, None, mine, None)
+    worker.give(task := Task(3, (("x",),), 1))
+    assert worker.task == task

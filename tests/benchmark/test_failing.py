@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from gradtoken.benchmark.columns import unexplained
 from gradtoken.benchmark.counting import Counts, counted
 from gradtoken.benchmark.running import How, run
 from gradtoken.benchmark.work import LOST_DEVICE
@@ -105,3 +106,53 @@ def test_what_is_missing_is_counted(model, tmp_path):
     assert counted(folder, plan.variants) == Counts(8, 0, 12)
     folder.path(plan.variants[0], plan.units[0]).write_bytes(b"torn")
     assert counted(folder, plan.variants) == Counts(4, 0, 16)
+
+
+@pytest.mark.parametrize(
+    ("reason", "failed"),
+    [
+        ("left out, for its prediction is not its label", 0),
+        ("NoRule: no rule for this operation", 0),
+        ("NoGrid: tokens are no patches", 0),
+        ("BadPicture: 'x.png' is empty", 1),
+        ("x.png: its mask has another size", 1),
+        ("crashed: KeyError: 'x'", 1),
+    ],
+)
+def test_pictures_of_which_none_can_be_read_are_failures_but_a_method_that_does_not_fit_is_none(reason, failed):
+    assert unexplained([reason], measured=False) == failed
+    assert unexplained([reason], measured=True) == (not reason.startswith("left out"))
+
+
+def test_a_sample_on_which_the_model_itself_fails_is_a_row(model, monkeypatch, tmp_path):
+    plan = plan_of(model, set())
+    good = run(plan, tmp_path / "good")
+    fragile = plan.protocol.view(plan.data[5], model).pixels.to(torch.float64)
+    known, kind = type(model.net).forward, type(model.net)
+
+    class Fragile(kind):
+        def forward(self, x):
+            if (x == fragile).flatten(1).all(1).any():
+                raise IndexError("index out of range in self")
+            return known(self, x)
+
+    monkeypatch.setattr(model.net, "__class__", Fragile)
+    folder = run(plan, tmp_path / "run")
+    assert counted(folder, plan.variants) == Counts(18, 2, 0)
+    rows = tiny.rows_of(folder)
+    assert tiny.reasons(rows) == {"5.png": "crashed: IndexError: index out of range in self"}
+    monkeypatch.undo()
+    tiny.same([row for row in tiny.rows_of(good) if row.sample != "5.png"], rows)
+
+
+def test_a_picture_for_which_there_is_no_memory_is_a_row(model, tmp_path):
+    plan = plan_of(model, set())
+    some = tiny.samples()
+
+    def read(i):
+        if i == 3:
+            raise MemoryError
+        return some[i]
+
+    folder = run(replace(plan, data=replace(plan.data, read=read)), tmp_path)
+    assert tiny.reasons(tiny.rows_of(folder)) == {"3.png": "crashed: MemoryError: "}

@@ -10,6 +10,7 @@ from gradtoken.benchmark.folder import MANIFEST, RunFolder, differing
 from gradtoken.benchmark.plan import Variant
 from gradtoken.benchmark.rows import Row, packed
 from gradtoken.benchmark.running import run
+from gradtoken.benchmark.store import Store
 from gradtoken.errors import BadRun
 from tests.benchmark import tiny
 
@@ -180,3 +181,21 @@ def test_two_that_begin_at_once(plan, tmp_path, monkeypatch):
 )
 def test_what_differs_is_named(one, other, names):
     assert differing(one, other) == names
+
+
+def test_two_runs_that_begin_at_once_in_one_folder_are_not_mixed(plan, tmp_path, monkeypatch):
+    RunFolder.begin(tmp_path, plan)
+    known = (tmp_path / MANIFEST).read_bytes()
+    monkeypatch.setattr(Store, "names", lambda self, folder: [])  # as it was a moment before
+    with pytest.raises(BadRun, match="holds another run, with other unit; name another folder"):
+        RunFolder.begin(tmp_path, replace(plan, unit=5))
+    assert (tmp_path / MANIFEST).read_bytes() == known
+
+
+def test_a_disk_without_links_takes_runs_too(plan, tmp_path, monkeypatch):
+    def refuse(*args, **options):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert RunFolder.begin(tmp_path, plan).units == plan.units
+    assert not [path for path in tmp_path.rglob(".*")]

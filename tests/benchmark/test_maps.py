@@ -1,5 +1,8 @@
 """Maps of folders: those that `explain` gives, kept as runs are."""
 
+import os
+import shutil
+
 import numpy as np
 import pyarrow.parquet as parquet
 import pytest
@@ -90,3 +93,52 @@ def test_what_makes_no_sense_is_refused(more, message, pictures, tmp_path, monke
 def test_options_of_runs_need_a_run(pictures, tmp_path):
     result = shell("explain", pictures, "--out", tmp_path, "--workers", 2)
     assert (result.exit_code, "are of runs; add --resume" in result.output) == (1, True)
+
+
+def test_pictures_of_which_none_can_be_read_fail(tmp_path):
+    (tmp_path / "in").mkdir()
+    for i in range(3):
+        (tmp_path / "in" / f"{i}.png").write_text("no picture")
+    result = shell("explain", tmp_path / "in", "--out", tmp_path / "run", "--resume")
+    assert (result.exit_code, "0 done, 3 failed, 0 missing" in result.output) == (1, True), result.output
+
+
+def test_maps_are_kept_elsewhere(pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    place = "memory://maps/run"
+    result = shell("explain", pictures, "--out", place, "--resume", "--format", "npz")
+    assert (result.exit_code, f"5 done, 0 failed, 0 missing -> {place}" in result.output) == (0, True), result.output
+    folder = RunFolder.open(place)
+    assert folder.store.names(f"npz/{folder.variants[0].key}") == ["000000000.npz"]
+    assert not list(tmp_path.iterdir())
+    result = shell("explain", pictures, "--out", place, "--resume", "--format", "png")
+    assert (result.exit_code, "is drawn into a folder of this machine" in result.output) == (1, True)
+    result = shell("explain", pictures, "--out", place)
+    assert (result.exit_code, "add --resume, or name a folder" in result.output) == (1, True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_share_of_a_folder_says_so_and_all_of_it_can_be_asked_for(pictures, tmp_path, monkeypatch):
+    for name, value in (("ID", "1"), ("COUNT", "3"), ("MIN", "0")):
+        monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", value)
+    command = ["explain", pictures, "--out", tmp_path / "run", "--resume"]
+    result = shell(*command)
+    assert (result.exit_code, "0 done, 0 failed, 0 missing, share 1-of-3" in result.output) == (0, True)
+    result = shell(*command, "--share", "all")
+    assert (result.exit_code, "5 done, 0 failed, 0 missing ->" in result.output) == (0, True)
+
+
+def test_names_that_are_no_text_are_drawn_and_old_drawings_are_said(pictures, tmp_path):
+    (tmp_path / "in").mkdir()
+    shutil.copy(pictures / "0.png", os.fsencode(tmp_path / "in") + b"/caf\xe9.png")
+    command = ["explain", tmp_path / "in", "--out", tmp_path / "run", "--resume", "--format", "png"]
+    result = shell(*command)
+    assert result.exit_code == 0, result.output
+    assert [path.name for path in (tmp_path / "run" / "pictures").iterdir()] == ["caf-gradtoken.png"]
+    assert "1 files in" not in result.output
+    assert "1 files in" in shell(*command, "--nearest").output
+
+
+def test_texts_are_not_kept_as_runs(tmp_path):
+    result = shell("explain", "--text", "a text", "--out", tmp_path / "run", "--resume")
+    assert (result.exit_code, "leave it out for texts" in result.output) == (1, True)

@@ -45,10 +45,9 @@ def test_depths():
     assert titles == ["gradtoken", "gradtoken depth=2", "gradtoken depth=3"]
 
 
-@pytest.mark.parametrize(("samples", "unit"), [(1, 32), (6400, 32), (6401, 64), (50_000, 256)])
-def test_units_grow_with_the_data(samples, unit):
+@pytest.mark.parametrize(("samples", "unit"), [(1, 32), (6400, 32), (6401, 64), (50_000, 256), (10**7, 256)])
+def test_units_grow_with_the_data_up_to_what_one_crash_may_cost(samples, unit):
     assert unit_of(samples) == unit
-    assert -(-samples // unit) <= 200
 
 
 def test_limit(data):

@@ -1,6 +1,9 @@
 """Files of rows: what is read is what was written, and what is damaged is known."""
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -163,3 +166,11 @@ def test_a_table_of_something_else_is_refused(path):
         parquet.write_table(pa.table(table), path)
         with pytest.raises(ValueError, match="expected the columns"):
             read(path.read_bytes())
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads as Linux lists them")
+def test_reading_leaves_no_threads_that_could_disturb_the_end_of_the_process(path):
+    code = "import os, sys; from gradtoken.benchmark.rows import read; import pyarrow.parquet; "
+    code += "before = os.listdir('/proc/self/task'); read(open(sys.argv[1], 'rb').read()); "
+    code += "assert before == os.listdir('/proc/self/task')"
+    subprocess.run([sys.executable, "-c", code, path], check=True)

@@ -12,13 +12,26 @@ import numpy as np
 
 from gradtoken.benchmark.folder import RunFolder
 from gradtoken.benchmark.plan import Variant
-from gradtoken.benchmark.rows import CRASHED
-from gradtoken.errors import BadRun
+from gradtoken.errors import (
+    BadModel,
+    BadRun,
+    BadTarget,
+    GradTokenError,
+    MissingExtra,
+    NoAttention,
+    NoBlocks,
+    NoGrid,
+    NoRule,
+)
 from gradtoken.models.model import need
 from gradtoken.protocols.protocol import Array
 
 LEFT_OUT = "left out"  # how the reason begins where a protocol does not use a sample that could be used
 GROUP = 2**16  # rows that are merged at once
+REFUSALS = tuple(  # how the reason begins where a method does not fit the model, whatever the sample
+    f"{kind.__name__}: "
+    for kind in (BadModel, BadTarget, GradTokenError, MissingExtra, NoAttention, NoBlocks, NoGrid, NoRule)
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,8 +85,9 @@ class Column:
 
 
 def unexplained(reasons: Iterable[str], measured: bool) -> int:
-    """How many reasons are failures: a method without any values refuses the model, but does not crash on purpose."""
-    return sum(not r.startswith(LEFT_OUT) if measured else r.startswith(CRASHED) for r in reasons)
+    """How many reasons are failures, as refusals of a method that has no values for any sample are not."""
+    meant = (LEFT_OUT,) if measured else (LEFT_OUT, *REFUSALS)
+    return sum(not reason.startswith(meant) for reason in reasons)
 
 
 def tables(folder: RunFolder, variant: Variant) -> Iterator[Any]:

@@ -30,7 +30,7 @@ class RunFolder:
         manifest, store = plan.manifest(), Store(root)
         try:
             if MANIFEST not in store.names(""):
-                store.write(MANIFEST, json.dumps(manifest, indent=1).encode())
+                store.write(MANIFEST, json.dumps(manifest, indent=1).encode(), new=True)
             known = cls.open(root)
             known.check_same(manifest)
             for variant in plan.variants:

@@ -113,9 +113,9 @@ class Kept:
     probability: float
     relevance: "np.ndarray[Any, Any]"
 
-    def explanation(self, model: Model) -> Explanation:
-        """With its picture, which is read again."""
-        picture = open_picture(self.source)
+    def explanation(self, model: Model, path: str) -> Explanation:
+        """With its picture, which is read again. path: of its file, whose name may be no text."""
+        picture = open_picture(path)
         return Explanation(
             relevance=self.relevance,
             picture=picture,
@@ -126,7 +126,7 @@ class Kept:
             probability=self.probability,
             method=self.variant.method,
             options=dict(self.variant.options),
-            source=self.source,
+            source=path,
             class_aware=METHODS[self.variant.method].class_aware,
             **provenance(model),
         )

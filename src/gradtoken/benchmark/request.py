@@ -20,7 +20,8 @@ from gradtoken.protocols import PROTOCOLS
 from gradtoken.protocols.protocol import Protocol
 
 GRIDS = ("propagation", "heads", "depth")
-FILES = 200  # of one method, at most, before units become larger: small files are slow to read
+FILES = 200  # of one method, before units become larger: small files are slow to read
+LARGEST = 256  # samples in a unit: it is held in memory, and a crash costs one
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,8 @@ def first(data: DataSet, limit: int | None) -> DataSet:
 
 
 def unit_of(samples: int) -> int:
-    """Samples in one file: UNIT, or a power of two that keeps the files few."""
-    return max(UNIT, 1 << max(0, math.ceil(math.log2(max(samples, 1) / FILES))))
+    """Samples in one file: from UNIT to LARGEST, a power of two that keeps the files few."""
+    return min(LARGEST, max(UNIT, 1 << max(0, math.ceil(math.log2(max(samples, 1) / FILES)))))
 
 
 def varied(base: Variant, grid: str, blocks: int) -> list[Variant]:

@@ -17,7 +17,10 @@ class Share:
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.world:
-            raise BadRun(f"expected a rank from 0 to {self.world - 1} of {self.world} processes, got {self.rank}")
+            raise BadRun(
+                f"expected a rank from 0 to {self.world - 1} of {self.world} processes, got {self.rank}; "
+                "name the share of a member of a Slurm array with --share I/N, or --share all"
+            )
 
     def __str__(self) -> str:
         return f"{self.rank}-of-{self.world}"

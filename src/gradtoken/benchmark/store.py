@@ -41,10 +41,10 @@ class Store:
         with remote(self.root) as (files, root):
             return bytes(files.cat_file(f"{root}/{name}"))
 
-    def write(self, name: str, content: bytes) -> None:
-        """Put a file in place at once; object stores do so themselves."""
+    def write(self, name: str, content: bytes, new: bool = False) -> None:
+        """Put a file in place at once; object stores do so themselves. new: here, one that is there is kept."""
         if isinstance(self.root, Path):
-            put(self.root / name, content)
+            put(self.root / name, content, new)
         else:
             with remote(self.root) as (files, root):
                 files.pipe_file(f"{root}/{name}", content)
@@ -82,8 +82,8 @@ def remote(url: str) -> Iterator[tuple[Any, str]]:
         raise OSError(f"{type(error).__name__}: {error}") from error
 
 
-def put(path: Path, content: bytes) -> None:
-    """Write a file beside its place and move it there when the disk has it."""
+def put(path: Path, content: bytes, new: bool = False) -> None:
+    """Write a file beside its place and move it there when the disk has it. new: unless another was first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
@@ -91,6 +91,18 @@ def put(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, path)
+        if not (new and linked(partial, path)):
+            os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def linked(partial: Path, path: Path) -> bool:
+    """Whether a file is there now: this one, or that of a process that was first. False on disks without links."""
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        return True
+    except OSError:
+        return False
+    return True

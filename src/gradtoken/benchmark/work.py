@@ -39,7 +39,7 @@ FAILURES = (  # of a method or a file: they cost one sample, not the run
     TypeError,
     ValueError,
 )
-LOST_DEVICE = getattr(torch, "AcceleratorError", MemoryError)  # after which nothing more can be computed here
+LOST_DEVICE = getattr(torch, "AcceleratorError", ())  # after which nothing more can be computed here
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,10 +110,13 @@ def prepared(plan: Plan, unit: range) -> tuple[list[Ready], list[Row]]:
     for number in unit:
         try:
             views.append(plan.protocol.view(plan.data[number], plan.model))
-        except (*FAILURES, OSError) as error:
+        except (*FAILURES, MemoryError, OSError) as error:
             problems.append(refused(plan.data.ids[number], error))
     found: list[Ready] = []
     for view, logits in zip(views, answers(plan, views), strict=True):
+        if isinstance(logits, Exception):
+            problems.append(refused(view.id, logits))
+            continue
         try:
             found.append(Ready(view, logits, explainable(view, logits, plan.protocol.targets(view, logits))))
         except GradTokenError as error:
@@ -128,11 +131,18 @@ def explainable(view: View, logits: Tensor, targets: tuple[int, ...]) -> tuple[i
     return targets
 
 
-def answers(plan: Plan, views: Sequence[View]) -> Iterator[Tensor]:
-    """Logits of each untouched input."""
+def answers(plan: Plan, views: Sequence[View]) -> Iterator[Tensor | Exception]:
+    """Logits of each untouched input; where the model fails on several, of each alone, or the reason why not."""
     predict = predictor(plan)
     for start in range(0, len(views), plan.chunk):
-        yield from predict(stacked(plan, views[start : start + plan.chunk]))
+        some = views[start : start + plan.chunk]
+        try:
+            found: Sequence[Tensor | Exception] = list(predict(stacked(plan, some)))
+        except (*FAILURES, MemoryError) as error:
+            if isinstance(error, (GradTokenError, LOST_DEVICE)):
+                raise
+            found = [error] if len(some) == 1 else [one for view in some for one in answers(plan, [view])]
+        yield from found
 
 
 def stacked(plan: Plan, views: Sequence[View]) -> Inputs:

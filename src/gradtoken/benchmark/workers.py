@@ -1,5 +1,6 @@
 """Units in processes of this machine. One that dies is replaced, and its unit is given out again."""
 
+import contextlib
 import os
 import signal
 from collections import Counter, deque
@@ -12,9 +13,10 @@ from multiprocessing.process import BaseProcess
 import torch
 
 from gradtoken.benchmark.tasks import Done, Job, Task, attempted, shipped, unpacked
-from gradtoken.errors import GradTokenError
+from gradtoken.errors import BadRun, GradTokenError
 
 TRIES = 3  # of one unit before it is left for another run
+HOPELESS = 10  # workers that end one after the other, while no unit is done
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
@@ -37,8 +39,15 @@ class Worker:
         process = context.Process(target=serve, args=(its, content, environment, name), daemon=True)
         process.start()
         its.close()  # so that the end of the process ends the connection
-        mine.send(task)
-        return cls(name, environment, process, mine, task)
+        found = cls(name, environment, process, mine, task)
+        found.give(task)
+        return found
+
+    def give(self, task: Task) -> None:
+        """The next unit; that a process died before is found where its answer is read."""
+        self.task = task
+        with contextlib.suppress(OSError):
+            self.pipe.send(task)
 
     def answer(self) -> Done | GradTokenError | None:
         """What it computed, or nothing from one that died."""
@@ -58,6 +67,7 @@ class Team:
     tasks: deque[Task]
     workers: dict[int, Worker] = field(default_factory=dict)
     tries: Counter[int] = field(default_factory=Counter)
+    deaths: int = 0
 
     def employ(self, number: int, environment: dict[str, str]) -> None:
         """A worker for the next unit, if there is one."""
@@ -71,15 +81,18 @@ class Team:
         if isinstance(found, GradTokenError):
             raise found
         if found is not None and not found.lost:
+            self.deaths = 0
             if self.tasks:
-                worker.task = self.tasks.popleft()
-                worker.pipe.send(worker.task)
+                worker.give(self.tasks.popleft())
                 self.workers[number] = worker
             else:
                 worker.pipe.close()
             return found
         self.tries[task.number] += 1
+        self.deaths += 1
         reason = found.lost if found else f"its process ended with code {worker.process.exitcode}"
+        if self.deaths == HOPELESS:
+            raise BadRun(f"{HOPELESS} workers ended one after the other; try without --workers; the last: {reason}")
         again = self.tries[task.number] < TRIES
         if again:
             self.tasks.append(task)

@@ -1,6 +1,5 @@
 """Options of the shell that say where a run is computed, and on which device."""
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -72,5 +71,5 @@ def settled(how: "How", device: str | None, threads: int | None) -> Placed:
     if threads is None and how.engine == "ray":
         threads = 1
     if threads is None and how.workers > 1:
-        threads = max(1, (os.cpu_count() or 1) // how.workers)
+        threads = max(1, torch.get_num_threads() // how.workers)  # of the cores that this process may use
     return Placed(how, device, threads)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from gradtoken.commands.shared import complain, leave, out, say
-from gradtoken.errors import GradTokenError
+from gradtoken.errors import BadTarget, GradTokenError
 
 Texts = Annotated[list[str] | None, typer.Option("--text", help="A text to explain; repeatable.")]
 Merge = Annotated[str | None, typer.Option(help="What a word has of its pieces: max (default), sum, mean, pieces.")]
@@ -36,12 +36,14 @@ def reading_of(merge: str | None, special: bool, windows: int | None) -> dict[st
     return found
 
 
-def named(text: Sequence[str], files: Sequence[str]) -> list[Named]:
+def named(text: Sequence[str], files: Sequence[str], resume: bool) -> list[Named]:
     """Texts as given, and those in files and patterns that end in .txt; none where these are no texts."""
     from gradtoken.models.texts import SUFFIX
 
     if not text and not any(file.lower().endswith(SUFFIX) for file in files):
         return []
+    if resume:
+        raise BadTarget("--resume keeps maps of pictures; leave it out for texts")
     found: list[Named] = [(f"text-{i}" if len(text) > 1 else "text", one) for i, one in enumerate(text, 1)]
     for file in files:
         matches = [file] if Path(file).exists() or not glob.has_magic(file) else sorted(glob.glob(file, recursive=True))
