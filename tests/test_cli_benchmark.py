@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pyarrow.parquet as parquet
@@ -184,6 +186,9 @@ def test_status(place, tmp_path):
     assert "finished" in result.output
     result = run("benchmark", "status", tmp_path)
     assert (result.exit_code, "is not a run" in result.output) == (1, True)
+    damaged = Path(shutil.copytree(place, tmp_path / "damaged"))
+    next(damaged.rglob("*.parquet")).write_bytes(b"torn")
+    assert "are not finished" in run("benchmark", "status", damaged).output
 
 
 def test_merge(place, tmp_path):

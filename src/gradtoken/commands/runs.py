@@ -100,7 +100,7 @@ def status(folder: Folder) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from gradtoken.benchmark.counting import counted
+    from gradtoken.benchmark.counting import Counts, counted
     from gradtoken.benchmark.folder import RunFolder
     from gradtoken.benchmark.status import processes
     from gradtoken.benchmark.store import address
@@ -116,10 +116,11 @@ def status(folder: Folder) -> None:
         for title, (some, units) in counts.items():
             table.add_row(Text(title), f"{some} of {units}")
         out.print(table)
-        late = sum(some < units for some, units in counts.values())
+        found = [counted(run, [variant]) for variant in run.variants]
+        late = sum(one.missing > 0 for one in found)  # files that are there may be damaged
         for process in processes(run):
             say(of_process(process), "" if process.ended else "bold")
-        say(f"samples x methods: {counted(run, run.variants)}")
+        say(f"samples x methods: {sum(found, Counts())}")
         say(f"{late} of {len(counts)} methods are not finished" if late or not counts else "finished")
 
 
