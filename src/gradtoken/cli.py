@@ -85,10 +85,9 @@ def explain(  # noqa: PLR0913
     pictures = some(pictures, text)
     with friendly():
         style, options = styled(colours, nearest, threshold, shared_scale), parse_options(set_ or [])
-        names = [*dict.fromkeys(method)]
+        names, path = [*dict.fromkeys(method)], here(output, resume)
         chosen = options_of(names, options)
         where = resumed(resume, (engine, workers, address, share, retry_failed), device)
-        path = here(output, resume)
         asked = wanted(target, against, similar_to)
         request = options | {"target": asked, "method": names, "words": words, "allow_blank": allow_blank}
         request |= reading_of(merge, special, windows)
@@ -104,8 +103,7 @@ def explain(  # noqa: PLR0913
         if words or (pictures == ["-"] and loaded.reads_texts):
             explain_texts(sources(files), loaded, request, (path, form), style)
             return
-        failed = missing + explain_all(files, loaded, request, destination, style)
-        leave(failed, len(files) + missing, "pictures")
+        leave(missing + explain_all(files, loaded, request, destination, style), len(files) + missing, "pictures")
 
 
 @app.command()
