@@ -32,10 +32,10 @@ check: $(V)/.dev  ## formatting, lint, types
 	$(V)/bin/mypy
 
 docs: $(V)/.docs  ## install, then build this documentation as a site: open site/index.html
-	NO_MKDOCS_2_WARNING=1 $(V)/bin/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(V)/bin/python -m mkdocs build --quiet --strict
 
 docs-serve: $(V)/.docs  ## the same on http://127.0.0.1:8000, built again when a page changes
-	NO_MKDOCS_2_WARNING=1 $(V)/bin/mkdocs serve
+	NO_MKDOCS_2_WARNING=1 $(V)/bin/python -m mkdocs serve
 
 $(R)/.tools:
 	test -x $(R)/bin/python || $(PYTHON) -m venv $(R)
