@@ -5,6 +5,7 @@ import importlib
 import inspect
 import re
 import shutil
+import socket
 
 import pytest
 
@@ -36,7 +37,7 @@ def classifier(tmp_path_factory):
 
 
 @pytest.fixture
-def desk(tmp_path, monkeypatch, request):
+def desk(tmp_path, monkeypatch):
     """A folder with what the pages speak of: pictures, a table of them, texts, a classifier of texts."""
     pictures = FOLDER / "pictures"
     shutil.copy(pictures / "cat_and_giraffe.jpg", tmp_path / "zoo.jpg")
@@ -47,7 +48,12 @@ def desk(tmp_path, monkeypatch, request):
     (tmp_path / "reviews").mkdir()
     (tmp_path / "reviews" / "one.txt").write_text("the plot is bad, the film never dull")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
     return tmp_path
+
+
+def refuse(self, address):
+    raise AssertionError(f"a block asked for {address}; say so above it: <!-- needs: hub -->")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -16,6 +17,7 @@ from tests.docs.blocks import ROOT
 
 DOCS = ROOT / "docs"
 LLMS = (DOCS / "llms.txt").read_text(encoding="utf-8")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 LISTED = re.findall(r"^- \[.+?\]\((.+?)\): .+$", LLMS, re.M)
 
 
@@ -111,6 +113,28 @@ def test_docstrings_are_lists_of_their_parameters(site):
             rf"<li>\s*<p>\s*<strong><code>{name}</code></strong>|<li><strong><code>{name}</code></strong>", text
         )
     assert ":::" not in text
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
+def test_the_site_works_from_the_disk(site):
+    """Search included, without a request to anywhere, on a phone's width without scrolling sideways."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs pip install playwright")
+    asked_for, said = [], []
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 390, "height": 800})
+        page.on("request", lambda request: asked_for.append(request.url))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        for name in ("methods", "how-to/cluster", "index"):
+            page.goto((site / f"{name}.html").as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
+        page.click("label[for=__search].md-header__button")
+        page.locator("input.md-search__input").press_sequentially("rollout")
+        page.wait_for_selector("text=matching documents", timeout=60_000)
+        assert page.locator(".md-search-result__link").first.get_attribute("href").endswith("/methods.html?h=rollout")
+        browser.close()
+    assert said == []
+    assert [address for address in asked_for if not address.startswith(("file:", "data:", "blob:"))] == []
 
 
 def test_what_a_page_asks_for_is_seen():
