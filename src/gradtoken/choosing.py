@@ -79,7 +79,7 @@ class Choice:
         """Of the classes, where there are several or each has its own. (classes,)"""
         if self.logits is None or (len(self.logits) == 1 and not self.independent):
             return None
-        return self.logits.sigmoid() if self.independent else self.logits.softmax(0)
+        return self.model.probabilities(self.logits)
 
     def facts(self, k: int) -> dict[str, Any]:
         """What an explanation says of target k."""

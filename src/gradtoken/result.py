@@ -47,7 +47,8 @@ class Explanation:
     reads, (words,) for a text, (tokens,) for tokens that form no grid. Signed unless the method clips it.
     picture: the original, or None where it was loaded without. box: x0, y0, x1, y1 of what the grid covers, in pixels
     of the picture; smaller than it where the model crops, larger where it pads; None for all of it.
-    target: class index, None for a callable. logit: the explained score. probability: softmax over classes, or None.
+    target: class index, None for a callable. logit: the explained score. probability: softmax over classes
+    (a sigmoid where each class is told by itself), or None.
     predicted: the five most probable classes. options: of the method. source: file name. note: what users should know.
     class_aware: whether the method asks for the target at all; else its map is the same for every class.
     words: of a text, what the values belong to. axes: of a sound, the seconds and hertz along the sides of its picture,

@@ -9,7 +9,7 @@ from torch import nn
 import gradtoken
 from gradtoken.batch import support
 from gradtoken.decomposition.replay import decompose
-from gradtoken.errors import BadModel, BadTarget, BadText, UnknownName
+from gradtoken.errors import BadModel, BadTarget, BadText, NoGrid, UnknownName
 from gradtoken.methods.decompx import written
 from gradtoken.models.clip import asked, with_picture
 from gradtoken.models.text import Encode
@@ -316,6 +316,16 @@ def test_independent_classes(tmp_path):
         assert sum(one.probability for one in found) != pytest.approx(1)
 
 
+def test_a_pipeline_is_explained_as_it_is(clip):
+    t = pytest.importorskip("transformers")
+    net, tokenizer = t.CLIPModel.from_pretrained(clip), t.AutoTokenizer.from_pretrained(clip)
+    processor = t.AutoImageProcessor.from_pretrained(clip, backend="pil")
+    pipe = t.pipeline("zero-shot-image-classification", model=net, tokenizer=tokenizer, image_processor=processor)
+    found = gradtoken.explain(towers.picture(), pipe, target=CAPTIONS, heads="mean")
+    told = {one["label"]: one["score"] for one in pipe(towers.picture(), CAPTIONS, hypothesis_template="{}")}
+    assert {one.name: one.probability for one in found} == pytest.approx(told, abs=1e-5)
+
+
 # What is refused ----------------------------------------------------------------------------------------------------
 
 
@@ -398,6 +408,24 @@ def test_other_models_of_pictures_and_texts_are_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config.to_dict() | {"architectures": ["LlavaModel"]}))
     with pytest.raises(BadModel, match=r"reads pictures together with texts|no image classification head"):
         gradtoken.load(tmp_path, headless=True)
+
+
+def test_one_tower_for_both_is_refused_where_patches_have_no_place():
+    """ViLT draws another order of the patches in each pass."""
+    t = pytest.importorskip("transformers")
+    options = {"vocab_size": 40, "image_size": 24, "patch_size": 4, "max_image_length": -1, "num_labels": 5}
+    net = towers.shaken(t.ViltForQuestionAnswering(t.ViltConfig(**towers.SIZE, **options)))
+    inputs = {"input_ids": torch.arange(1, 7)[None], "pixel_values": torch.randn(1, 3, 24, 24)}
+    with pytest.raises(
+        NoGrid, match="the tokens are not the patches row by row, but windows, channels or another order"
+    ):
+        gradtoken.attribute(net, inputs, 0)
+
+
+def test_a_tower_alone_knows_no_captions(tmp_path):
+    net, _, _ = towers.open_clip_files(tmp_path)
+    with pytest.raises(UnknownName, match="captions need a model with a tower for them, as CLIP"):
+        gradtoken.explain(towers.picture(), gradtoken.load(net.visual), target=DOG)
 
 
 def test_captions_are_an_encoding_of_texts(clip):

@@ -123,7 +123,7 @@ class Kept:
             target=self.target,
             name=model.labels[self.target] if model.labels is not None else f"class {self.target}",
             logit=self.logit,
-            probability=self.probability,
+            probability=float(torch.tensor(self.logit).sigmoid()) if model.independent else self.probability,
             method=self.variant.method,
             options=dict(self.variant.options),
             source=path,

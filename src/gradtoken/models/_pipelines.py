@@ -4,12 +4,15 @@ from collections.abc import Callable
 from typing import Any
 
 from gradtoken.errors import BadModel
-from gradtoken.models._transformers import is_independent, names_of, note_of, wrapped
+from gradtoken.models._transformers import is_independent, names_of, note_of, of_towers, wrapped
+from gradtoken.models.clip import is_two_towers
 from gradtoken.models.model import How, Model, Pipeline
 from gradtoken.models.prompt import Prompts
 from gradtoken.models.recipes import from_transformers
 from gradtoken.models.sound import Listen
 from gradtoken.models.text import encode_of, length_of
+
+CAPTIONS = "zero-shot-image-classification"
 
 
 def from_pipeline(pipe: Pipeline) -> Model:
@@ -23,12 +26,11 @@ def from_pipeline(pipe: Pipeline) -> Model:
         "audio-classification": lambda: Listen.of(net, held.feature_extractor),
         "text-generation": lambda: Prompts.by(held.tokenizer, length_of(net, held.tokenizer, name)),
     }
+    source = f"the pipeline for {pipe.task} passed in"
+    if pipe.task == CAPTIONS and is_two_towers(net):
+        return of_towers(net, name, source, held.tokenizer, from_transformers(held.image_processor.to_dict()))
     if pipe.task not in preparations:
-        raise BadModel(f"a pipeline for {pipe.task}; expected one for {' or '.join(preparations)}")
-    how, source, independent = (
-        preparations[pipe.task](),
-        f"the pipeline for {pipe.task} passed in",
-        is_independent(net.config),
-    )
+        raise BadModel(f"a pipeline for {pipe.task}; expected one for {' or '.join((*preparations, CAPTIONS))}")
+    how, independent = preparations[pipe.task](), is_independent(net.config)
     labels, note = names_of(net.config, how), note_of(net.config)
     return Model(wrapped(net, how), name, how, labels, source, note, independent)

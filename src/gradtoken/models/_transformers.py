@@ -82,16 +82,15 @@ def towers_in(folder: Path, name: str, config: Any, preprocess: Any) -> Model:
     """A model of pictures and captions with its processor."""
     net = whole(library().AutoModel, folder, name, config)
     source = f"transformers {type(net).__name__} from {name}"
-    return of_towers(net, folder, name, source, preprocess)
+    return of_towers(net, name, source, tokenizer_in(folder, name), preprocess or preprocess_in(folder, name))
 
 
-def of_towers(net: Any, folder: Path, name: str, source: str, preprocess: Any) -> Model:
-    """A network with the processor in a folder. SigLIP reads padding, which it was trained with."""
-    tokenizer, config = tokenizer_in(folder, name), net.config.text_config
+def of_towers(net: Any, name: str, source: str, tokenizer: Any, preprocess: Any) -> Model:
+    """A network with its processors. SigLIP reads padding, which it was trained with."""
+    config = net.config.text_config
     limits = [tokenizer.model_max_length, getattr(config, "max_position_embeddings", None)]
     captions = Captions(tokenizer, min(filter(None, limits)), fixed=config.model_type.startswith("siglip"))
-    how = preprocess or preprocess_in(folder, name)
-    return Model(Towers(net), name, how, None, source, captions=captions)
+    return Model(Towers(net), name, preprocess, None, source, captions=captions)
 
 
 def of_module(net: Any, preprocess: Any) -> Model:
@@ -103,7 +102,8 @@ def of_module(net: Any, preprocess: Any) -> Model:
             f"{kind} came without the tokenizer of its captions; save it and its processor in one folder "
             "(save_pretrained), and give that"
         )
-    return of_towers(net, folder, kind, f"the {kind} that was passed in", preprocess)
+    how, source = preprocess or preprocess_in(folder, kind), f"the {kind} that was passed in"
+    return of_towers(net, kind, source, tokenizer_in(folder, kind), how)
 
 
 def is_independent(config: Any) -> bool:

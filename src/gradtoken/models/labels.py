@@ -103,7 +103,8 @@ def find_class(labels: "Labels | Vocabulary | None", target: SupportsIndex | str
     if index is None:
         raise UnknownName(
             f"the names of this model's {count} classes are not known, so {target!r} cannot be found; "
-            f"give an index from 0 to {count - 1}, or the names through labels="
+            f"give an index from 0 to {count - 1}, or the names through labels=; captions need a model with a tower "
+            "for them, as CLIP"
         )
     return in_range(index, count)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gradtoken.errors import BadModel
 from gradtoken.models.captions import Captions
@@ -45,6 +45,10 @@ class Model:
     note: str = ""
     independent: bool = False
     captions: Captions | None = None
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Of the classes: a softmax, or where they are independent of each other sigmoids. (..., classes)"""
+        return logits.sigmoid() if self.independent else logits.softmax(dim=-1)
 
     @property
     def reads_texts(self) -> bool:

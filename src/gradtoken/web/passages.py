@@ -52,7 +52,7 @@ def passage_of(text: str, model: Model, lock: Any) -> Passage:
         read.choice.over(read.outputs())
     choice = read.choice
     assert choice.logits is not None
-    probabilities = choice.logits.softmax(0).numpy()
+    probabilities = model.probabilities(choice.logits).numpy()
     names = tuple(choice.name(i) for i in range(len(probabilities)))
     return Passage(text, model, lock, probabilities, names)
 

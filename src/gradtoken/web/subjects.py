@@ -133,7 +133,7 @@ def subject_of(picture: Image.Image, source: str, model: Model, lock: Any, recor
         case.probe.first  # noqa: B018  the pass itself
     choice = case.choice
     assert choice.logits is not None
-    probabilities = choice.logits.softmax(0).numpy()
+    probabilities = model.probabilities(choice.logits).numpy()
     names = tuple(choice.name(i) for i in range(len(probabilities)))
     subject = Subject(picture, source, model, lock, probabilities, names)
     recordings.keep(subject, (subject.predicted,), case)
