@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.strategies import SearchStrategy
 
 CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
+PHASES = [Phase.generate, Phase.shrink]
 
 
 def examples(few: int, many: int) -> Any:
@@ -17,5 +18,5 @@ def examples(few: int, many: int) -> Any:
 
 def ask(count: int, property: Callable[..., None], *drawn: SearchStrategy[Any]) -> None:
     """Call the property with `count` drawn values, the same ones in every run; the smallest that fails is shown."""
-    how = settings(max_examples=count, derandomize=True, deadline=None, database=None, suppress_health_check=CHECKS)
-    how(given(*drawn)(property))()
+    how = {"derandomize": True, "deadline": None, "database": None, "suppress_health_check": CHECKS, "phases": PHASES}
+    settings(max_examples=count, **how)(given(*drawn)(property))()

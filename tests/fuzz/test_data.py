@@ -55,8 +55,10 @@ def samples(root: Path, kind: str) -> Iterator[int]:
         for number, id in enumerate(data.ids):
             try:
                 sample = data.read(number)
-            except BadSample as error:
-                assert id in bad, f"{id} was not told: {error}"
+            except BadSample:
+                told = id in bad
+                with expected_right("data sets"):
+                    assert told
                 continue
             with expected_right("data sets"):
                 assert sample.id == id
@@ -68,7 +70,7 @@ def everything(root: Path, kind: str) -> list[int]:
     return list(samples(root, kind))
 
 
-@examples(12, 1500)
+@examples(12, 300)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_file(kind, count, tmp_path):
     whole = KINDS[kind](tmp_path)
@@ -89,7 +91,7 @@ def test_a_damaged_file(kind, count, tmp_path):
     ask(count, opened, pairs)
 
 
-@examples(10, 1000)
+@examples(10, 300)
 @pytest.mark.parametrize("kind", ["csv", "movies", "masks", "sst2"])
 def test_other_words_in_a_list(kind, count, tmp_path):
     """Each word of a list may be any text."""
@@ -109,7 +111,7 @@ def test_other_words_in_a_list(kind, count, tmp_path):
     ask(count, opened, st.sampled_from(lists), st.integers(0, 200), WORDS)
 
 
-@examples(60, 20_000)
+@examples(60, 5000)
 def test_the_development_kits_table(count, tmp_path):
     """Its other readers have ended the process on damaged bytes."""
     path = make.devkit(tmp_path, [2, 1], SYNSETS) / "meta.mat"

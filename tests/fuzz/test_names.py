@@ -26,7 +26,7 @@ def read(path: Path, content: bytes) -> None:
             assert all(found.where(name, exact=True) for name in found)
 
 
-@examples(60, 5000)
+@examples(60, 2000)
 @pytest.mark.parametrize("name", ["names.txt", "names.json", "numbered.json"])
 def test_damaged_files(name, count, tmp_path):
     numbered = {str(i): one for i, one in enumerate(NAMES)}
@@ -38,7 +38,7 @@ def test_damaged_files(name, count, tmp_path):
     ask(count, opened, damaged(contents[name].encode()))
 
 
-@examples(60, 5000)
+@examples(60, 2000)
 @pytest.mark.parametrize("document", [NAMES, dict(enumerate(NAMES))], ids=["list", "object"])
 def test_other_documents(document, count, tmp_path):
     def opened(other: object) -> None:
@@ -67,7 +67,7 @@ def test_a_line_is_a_name(tmp_path):
 TARGETS = st.one_of(WORDS, st.integers(), st.floats(), st.none(), st.booleans(), st.binary(max_size=4), JSON)
 
 
-@examples(150, 20_000)
+@examples(150, 5000)
 @pytest.mark.parametrize("labels", [LABELS, None], ids=["names", "numbers"])
 def test_targets(labels, count):
     def found(target: object) -> None:
@@ -80,7 +80,7 @@ def test_targets(labels, count):
     ask(count, found, TARGETS)
 
 
-@examples(100, 10_000)
+@examples(100, 3000)
 def test_names_on_the_screen_hold_no_control_signs(count):
     def shown(name: str) -> None:
         text = tried("targets", lambda: printable(name))

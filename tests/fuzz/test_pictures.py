@@ -71,7 +71,7 @@ def is_a_picture(picture: Image.Image) -> None:
         assert np.asarray(picture).shape == (picture.height, picture.width, 3)
 
 
-@examples(8, 1500)
+@examples(8, 400)
 @pytest.mark.parametrize("kind", SEEDS)
 def test_damaged(kind, count):
     def opened(content: bytes) -> None:
@@ -102,7 +102,7 @@ def with_header(width: int, height: int, depth: int, colours: int) -> bytes:
 SIDES = st.one_of(st.integers(0, 40), st.sampled_from([2**16, 10_001, 2**31 - 1, 2**31, 2**32 - 1]))
 
 
-@examples(60, 3000)
+@examples(60, 1500)
 def test_a_header_may_lie(count):
     def opened(width: int, height: int, depth: int, colours: int) -> None:
         picture = tried("pictures", lambda: open_picture(with_header(width, height, depth, colours)))
@@ -119,7 +119,7 @@ ARRAYS = st.tuples(
 )
 
 
-@examples(60, 2000)
+@examples(60, 1500)
 def test_arrays(count):
     def opened(drawn: tuple[tuple[int, ...], str, int]) -> None:
         shape, kind, value = drawn

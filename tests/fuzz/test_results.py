@@ -57,7 +57,7 @@ def loaded(path: Path, content: bytes) -> Explanation | None:
     return found
 
 
-@examples(40, 4000)
+@examples(40, 1500)
 @pytest.mark.parametrize("suffix", [".json", ".npz"])
 def test_damaged(suffix, count, tmp_path):
     def opened(content: bytes) -> None:
@@ -66,7 +66,7 @@ def test_damaged(suffix, count, tmp_path):
     ask(count, opened, damaged(saved(ONE, suffix, tmp_path)))
 
 
-@examples(80, 6000)
+@examples(80, 2000)
 @pytest.mark.parametrize("one", [ONE, TEXT], ids=["picture", "text"])
 def test_another_document(one, count, tmp_path):
     def opened(document: object) -> None:
@@ -88,7 +88,7 @@ def members(content: bytes) -> dict[str, bytes]:
         return {name.removesuffix(".npy"): file.read(name) for name in file.namelist()}
 
 
-@examples(60, 4000)
+@examples(60, 1500)
 @pytest.mark.parametrize("name", ["facts", "relevance_0"])
 def test_a_damaged_array_in_a_whole_archive(name, count, tmp_path):
     parts = members(saved(ONE, ".npz", tmp_path))

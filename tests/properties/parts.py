@@ -204,7 +204,7 @@ def designs(draw: st.DrawFn, **fixed: object) -> Design:
         depth=draw(st.integers(1, 4)),
         heads=heads,
         groups=draw(st.sampled_from([n for n in range(1, heads + 1) if heads % n == 0])),
-        width=draw(st.sampled_from([2, 3, 4, 8])),
+        width=draw(st.sampled_from([3, 4, 5, 8])),
         registers=draw(st.integers(0, 2)),
         readout=draw(st.sampled_from(Readout.__args__)),
         spelling=draw(st.sampled_from(Spelling.__args__)),

@@ -34,7 +34,7 @@ def equals_the_reference(d: Design) -> None:
         assert close(ours.flatten(1), expected), options
 
 
-@examples(60, 2000)
+@examples(60, 600)
 def test_equals_the_reference(count):
     ask(count, equals_the_reference, designs())
 
@@ -78,7 +78,7 @@ def is_linear_in_the_score(d: Design) -> None:
         assert close(both, 3 * one - two)
 
 
-@examples(30, 1000)
+@examples(30, 300)
 @pytest.mark.parametrize("property", [keeps_its_invariants, averages_share_out, is_linear_in_the_score])
 def test_invariants(property, count):
     ask(count, property, designs())

@@ -31,12 +31,12 @@ def equals_the_naive_one(d: Design) -> None:
         assert close(attribute(net, x, TARGET, name, allow_blank=True).flatten(1), expected), name
 
 
-@examples(40, 1000)
+@examples(40, 400)
 def test_methods_of_attention_matrices_equal_the_naive_ones(count):
     ask(count, equals_the_naive_one, designs())
 
 
-@examples(25, 500)
+@examples(25, 200)
 @pytest.mark.parametrize("name", score_gradient.MAPS)
 def test_relatives_of_gradtoken_equal_the_naive_ones(name, count, monkeypatch):
     def equals(d: Design, propagation: str, heads: str) -> None:
@@ -75,6 +75,6 @@ def is_a_method(d: Design, name: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(before.values(), net.state_dict().values(), strict=True))
 
 
-@examples(100, 4000)
+@examples(100, 1500)
 def test_every_method(count):
     ask(count, is_a_method, designs(), DRAWN)

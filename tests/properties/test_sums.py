@@ -45,12 +45,12 @@ def shares_are_complete(d: Design) -> None:
     torch.testing.assert_close(total, probe.scores, rtol=1e-9, atol=1e-9)
 
 
-@examples(15, 500)
+@examples(15, 200)
 def test_attention_without_a_prefix_is_shared_out(count):
     ask(count, attention_is_shared_out, designs(readout="mean", registers=0))
 
 
-@examples(6, 300)
+@examples(6, 100)
 @pytest.mark.parametrize("property", [the_path_is_complete, shares_are_complete])
 def test_shares_sum_to_the_score(property, count):
     ask(count, property, designs())

@@ -92,22 +92,22 @@ def decomposition_equals(drawn: Sizes, name: str) -> None:
     near(ours, expected, 1e-6)
 
 
-@examples(40, 2000)
+@examples(40, 600)
 def test_attention_and_gradients(count):
     ask(count, equals, sizes(), st.sampled_from(ANY))
 
 
-@examples(15, 1000)
+@examples(15, 200)
 def test_surgery(count):
     ask(count, equals, sizes(**KNOWN), st.sampled_from(PLAIN))
 
 
-@examples(15, 1000)
+@examples(15, 200)
 def test_relevance(count):
     ask(count, relevance_equals, sizes(**KNOWN), st.sampled_from(RELEVANCE))
 
 
-@examples(10, 500)
+@examples(10, 100)
 @pytest.mark.parametrize("name", ["alti", "globenc"])
 def test_decompositions(name, count):
     def equals_it(drawn: Sizes) -> None:

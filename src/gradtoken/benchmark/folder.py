@@ -11,6 +11,7 @@ from gradtoken.benchmark.store import Address, Store, below
 from gradtoken.errors import BadRun
 from gradtoken.outside import decoded
 
+MOST = 2**27  # samples of a run
 MANIFEST, DESCRIPTION, ROWS, BEING_KEPT = "manifest.json", "variant.json", "rows", "being-kept"
 
 
@@ -54,6 +55,7 @@ class RunFolder:
             manifest = decoded(Store(root).read(MANIFEST))
             if manifest["fingerprint"] != fingerprint_of(manifest["settings"]):
                 raise ValueError("its fingerprint is not that of its settings")
+            check_settings(manifest["settings"])
         except (FileNotFoundError, NotADirectoryError) as error:
             raise BadRun(f"{root} is not a run: it has no {MANIFEST}") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -151,10 +153,9 @@ class RunFolder:
     @property
     def variants(self) -> list[Variant]:
         """The methods that were asked for, by title."""
-        store, found = self.store, []
-        for folder in store.names(ROWS):
-            if DESCRIPTION in store.names(f"{ROWS}/{folder}"):
-                found.append(described(store, f"{ROWS}/{folder}/{DESCRIPTION}"))
+        store = self.store
+        folders = [name for name in store.names(ROWS) if DESCRIPTION in store.names(f"{ROWS}/{name}")]
+        found = [described(store, folder) for folder in folders]
         return sorted(found, key=lambda variant: variant.title)
 
     @property
@@ -189,14 +190,28 @@ class RunFolder:
             self.store.write(name, text)
 
 
-def described(store: Store, name: str) -> Variant:
-    """The method that was written down."""
+def described(store: Store, folder: str) -> Variant:
+    """The method that was written down for a folder, whose name is the method's key."""
+    name = f"{ROWS}/{folder}/{DESCRIPTION}"
     try:
         facts = decoded(store.read(name))
-        return Variant(str(facts["method"]), dict(facts["options"]))
+        variant = Variant(str(facts["method"]), dict(facts["options"]))
+        if variant.key != folder:
+            raise ValueError(f"it is of {variant.key}")
+        return variant
     except (OSError, ValueError, KeyError, TypeError) as error:
         place = below(store.root, name)
         raise BadRun(f"{place} is damaged: {error}; run the same methods again, which keeps their rows") from error
+
+
+def check_settings(settings: Any) -> None:
+    """Raise ValueError where what is read of a run without its plan is not of its type."""
+    names = [settings[part]["name"] for part in ("protocol", "data", "model")]
+    numbers = [settings["unit"], settings["data"]["samples"]]
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError("a name is no text")
+    if not all(type(number) is int and 0 < number <= MOST for number in numbers):
+        raise ValueError(f"expected unit and samples from 1 to {MOST}, got {numbers}")
 
 
 def differing(one: Any, other: Any, name: str = "") -> list[str]:

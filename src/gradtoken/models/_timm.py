@@ -12,7 +12,7 @@ from gradtoken.models.labels import SYNSET, Labels
 from gradtoken.models.model import HEADLESS, Model, need
 from gradtoken.models.preprocess import Preprocess
 from gradtoken.models.recipes import from_timm
-from gradtoken.models.weights import brief, build_for, load_weights, read_weights
+from gradtoken.models.weights import FAULTS, brief, build_for, load_weights, read_weights
 
 
 def library() -> Any:
@@ -71,7 +71,7 @@ def create(name: str, path: Path, shown: str) -> Any:
     try:
         overlay = {"source": "timm", "custom_load": False, **origin}
         net = library().create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
-    except (RuntimeError, KeyError, TypeError, ValueError, OSError, AttributeError) as error:
+    except FAULTS as error:
         raise BadModel(f"{shown}: the weights {str(path)!r} cannot be loaded: {brief(error)}") from error
     net.pretrained_cfg.pop("state_dict", None)
     if net.num_classes != net.pretrained_cfg["num_classes"]:

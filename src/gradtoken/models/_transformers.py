@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from pickle import PickleError
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from gradtoken.models.prompt import Prompts
 from gradtoken.models.recipes import from_transformers
 from gradtoken.models.sound import Listen
 from gradtoken.models.text import Encode, encode_of, length_of
-from gradtoken.models.weights import brief
+from gradtoken.models.weights import FAULTS, brief
 
 AUTO = {
     "image": "AutoModelForImageClassification",
@@ -29,7 +28,6 @@ AUTO = {
     "audio": "AutoModelForAudioClassification",
     "prompt": "AutoModelForCausalLM",
 }
-FAULTS = (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, ImportError, PickleError)
 
 
 def library() -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gradtoken.errors import BadModel, UnknownName
+from gradtoken.errors import BadModel, GradTokenError, UnknownName
 from gradtoken.models import _open_clip, _pipelines, _timm, _torchvision, _transformers
 from gradtoken.models.bundled import load_bundled
 from gradtoken.models.clip import is_two_towers, with_captions
@@ -21,8 +21,9 @@ from gradtoken.models.language import Vocabulary
 from gradtoken.models.model import How, Model, Pipeline, check_names, move, settle
 from gradtoken.models.prompt import Prompts
 from gradtoken.models.recipes import from_open_clip
-from gradtoken.models.weights import SUFFIXES, check_finite
+from gradtoken.models.weights import FAULTS, SUFFIXES, brief, check_finite
 
+DEEPEST = 1000  # layers of a model
 Names = Labels | Sequence[str] | Mapping[Any, str] | str | os.PathLike[str]
 
 
@@ -125,9 +126,25 @@ def from_folder(folder: Path, name: str, preprocess: How | None, headless: bool)
     """A folder with a config.json of timm or transformers."""
     if not (folder / "config.json").is_file():
         raise BadModel(f"expected config.json and model.safetensors in the folder {name!r}; there is no config.json")
-    if is_timm(read_json(folder / "config.json")):
-        return _timm.load_timm_folder(folder, name, headless)
-    return _transformers.load_transformers(folder, name, preprocess, headless)
+    config = read_json(folder / "config.json")
+    check_depth(config, name)
+    try:
+        if is_timm(config):
+            return _timm.load_timm_folder(folder, name, headless)
+        return _transformers.load_transformers(folder, name, preprocess, headless)
+    except GradTokenError:
+        raise
+    except FAULTS as error:
+        raise BadModel(f"{name}: what {str(folder)!r} says of the model cannot be used: {brief(error)}") from error
+
+
+def check_depth(config: Any, name: str) -> None:
+    """Refuse more layers than any model has: building them would never end."""
+    for key, value in config.items() if isinstance(config, dict) else ():
+        most = max((n for n in (value if isinstance(value, list) else [value]) if isinstance(n, int)), default=0)
+        if re.search("depth|layers|blocks", str(key)) and most > DEEPEST:
+            raise BadModel(f"{name}: its config.json says {key}={value!r}; expected at most {DEEPEST}")
+        check_depth(value, name)
 
 
 def from_object(model: Any, preprocess: How | None) -> Model:

@@ -22,6 +22,11 @@ WRAPPERS = (
 )  # keys that training code wraps in
 PREFIXES = ("_orig_mod.", "module.", "_orig_mod.")  # from torch.compile and distributed training, in either order
 
+FAULTS = (  # what libraries raise on damaged weights and configurations
+    *(SafetensorError, pickle.PickleError, OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError),
+    *(AttributeError, AssertionError, ArithmeticError, ImportError, MemoryError),
+)
+
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Tensors by name from a .safetensors file, or from a .pth, .pt or .bin file that holds tensors only."""
@@ -36,7 +41,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"weights {str(path)!r} are damaged, or hold Python objects that could run code, which is refused; "
             "save the state_dict alone, best with safetensors.torch.save_file"
         ) from error
-    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, LookupError) as error:
+    except FAULTS as error:
         raise BadModel(f"weights {str(path)!r} are damaged or cut short: {brief(error)}; get the file again") from error
     return unwrap(content, path)
 

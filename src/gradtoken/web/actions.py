@@ -128,7 +128,7 @@ def download(desk: Desk, visit: Visit, kind: Any) -> Answer:
 
 def sample(desk: Desk, visit: Visit, name: Any, model: str, asked: Asked) -> Answer:
     """Show a picture that comes with the package."""
-    if name not in SAMPLES:
+    if not isinstance(name, str) or name not in SAMPLES:
         raise UnknownName.among("sample", name, SAMPLES)
     return shown(desk, visit, (FOLDER / name).read_bytes(), name, model, asked)
 

@@ -27,7 +27,7 @@ def stem(source: str) -> str:
 
 def file_of(maps: Sequence[Explanation], kind: Any, style: dict[str, Any], title: str = "") -> dict[str, str]:
     """A file for the browser to save: its name, its type, and its content in base 64."""
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise UnknownName.among("kind of file on this page", kind, KINDS)
     if not maps:
         raise BadRelevance("there is no map to save; choose another method or class")
