@@ -44,6 +44,7 @@ LAYERS = [
     ["benchmark"],
     ["figures"],
     ["batch", "web"],
+    ["notebook"],
     ["commands"],
     ["cli"],
     ["__main__"],

@@ -91,7 +91,14 @@ class Choice:
 
     def name(self, index: int) -> str:
         """Label of a class, or its number."""
-        return self.model.labels[index] if self.model.labels is not None else f"class {index}"
+        if self.model.labels is None:
+            return f"class {index}"
+        if index >= len(self.model.labels):
+            count = "" if self.logits is None else f"{len(self.logits)} outputs and "
+            raise BadModel(
+                f"{self.model.name} has {count}{len(self.model.labels)} labels; give one label for each output"
+            )
+        return self.model.labels[index]
 
     def predicted(self) -> tuple[tuple[str, float], ...]:
         """The five most probable classes."""

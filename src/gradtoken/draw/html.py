@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gradtoken.result import Explanation
 
 LONGEST = 900  # pixels of a picture in a page
+FIGURE = "margin:0;flex:1 1 12rem;min-width:0;max-width:30rem"  # side by side as long as there is room
 LISTED, HOVER = 2**12, 2**20  # most values of a map that a page lists as text; that it holds at all
 
 
@@ -67,7 +68,7 @@ def panel(one: "Explanation", among: "Sequence[Explanation]", style: Style, live
         inner = words(one, among, style)
         return f'<figure class="words" style="margin:0;max-width:60rem"><figcaption>{name}</figcaption>{inner}</figure>'
     if one.relevance.ndim == 1:
-        return f'<figure style="margin:0;max-width:30rem"><figcaption>{name}</figcaption>{as_image(one)}</figure>'
+        return f'<figure style="{FIGURE}"><figcaption>{name}</figcaption>{as_image(one)}</figure>'
     scale = scale_of(one, among, style)
     ticked = "" if one.axes is None else html_ticks(one.axes)
     below = text(map_note(one, style)) or bar(scale)
@@ -78,7 +79,7 @@ def panel(one: "Explanation", among: "Sequence[Explanation]", style: Style, live
         data = f' data-map="{text(json_of(one))}"'
         under = f'<img src="{uri(canvas(one, LONGEST, style)[0])}" alt="{text(one.source or "picture")}">'
     return (
-        f'<figure style="margin:0;max-width:30rem"{data}><figcaption>{name}</figcaption>'
+        f'<figure style="{FIGURE}"{data}><figcaption>{name}</figcaption>'
         f'<div class="stack" style="position:relative">{under}{heat}{ticked}</div>{below}<output></output></figure>'
     )
 

@@ -36,13 +36,16 @@ def fragment(comparison: "Comparison", **options: Any) -> str:
     """The table for a notebook, without script or style sheet."""
     style = Style.of(**options)
     rows = "".join(row_of(comparison, i, style, None) for i in range(len(comparison.rows)))
-    return f'<div style="overflow-x:auto"><table>{head(comparison.columns)}{rows}</table></div>'
+    columns = 1 + len(comparison.columns)
+    fixed = f"table-layout:fixed;width:100%;min-width:{7 * columns + 8}rem;max-width:{13 * columns + 9}rem"
+    table = f'<table style="{fixed}">{head(comparison.columns)}{rows}</table>'
+    return f'<div style="overflow-x:auto">{table}</div>'
 
 
 def head(columns: "Sequence[Column]") -> str:
     """Titles of the columns."""
     cells = "".join(f"<th>{text(c.title)}{small(c.note) if c.note else ''}</th>" for c in columns)
-    return f"<thead><tr><th></th><th>picture</th>{cells}</tr></thead>"
+    return f'<thead><tr><th style="width:8rem"></th><th>picture</th>{cells}</tr></thead>'
 
 
 def row_of(comparison: "Comparison", number: int, style: Style, picture: int | None) -> str:
