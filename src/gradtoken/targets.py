@@ -55,7 +55,7 @@ class Chosen:
             return logits.sigmoid().gather(1, self.known.repeat(copies, 1))
         if logits.shape[1] == 1:
             raise BadTarget(
-                "the model gives one number for each input, whose softmax is always 1; ask for a second one"
+                "the model gives one number for each input, whose softmax is always 1; ask for two classes or captions"
             )
         return logits.softmax(dim=1).gather(1, self.known.repeat(copies, 1))
 

@@ -11,8 +11,10 @@ from gradtoken.batch import support
 from gradtoken.decomposition.replay import decompose
 from gradtoken.errors import BadModel, BadTarget, BadText, NoGrid, UnknownName
 from gradtoken.methods.decompx import written
+from gradtoken.models.captions import Captions
 from gradtoken.models.clip import asked, with_picture
 from gradtoken.models.text import Encode
+from gradtoken.pieces import Grouping
 from gradtoken.probe import Probe
 from tests import towers
 from tests.reference import gradtoken as oracle
@@ -236,6 +238,14 @@ def test_captions_as_classes(clip):
     assert gradtoken.explain(towers.picture(), model, target=CAT, heads="mean").name == CAT
     with pytest.raises(UnknownName, match=r"no class is named 'a dog'; did you mean 'a photo of a dog'|a cat"):
         gradtoken.explain(towers.picture(), model, target="a dog")
+    with pytest.raises(BadModel, match="expected captions that differ as classes, got 3 with repetitions"):
+        gradtoken.load(clip, labels=[DOG, CAT, DOG])
+
+
+def test_a_probability_needs_two_captions(clip):
+    model = gradtoken.load(clip)
+    with pytest.raises(BadTarget, match="whose softmax is always 1; ask for two classes or captions"):
+        gradtoken.explain(towers.picture(), model, DOG, "tis")
 
 
 def test_a_comparison(clip):
@@ -254,8 +264,36 @@ def test_the_words_of_captions(model):
     assert all(one.relevance.any() and one.picture is None for one in found)
     on_pictures = gradtoken.explain(towers.picture(), model, target=[DOG, LONG], heads="mean")
     assert [one.logit for one in found] == pytest.approx([one.logit for one in on_pictures])
+    with pytest.raises(BadTarget, match="words are explained caption by caption; expected captions as targets"):
+        gradtoken.explain(towers.picture(), model, target=gradtoken.contrast(DOG, CAT), words=True)
     with pytest.raises(BadTarget, match="a caption is read whole; leave out windows"):
         gradtoken.explain(towers.picture(), model, target=DOG, words=True, windows=2)
+
+
+@pytest.mark.parametrize(
+    ("caption", "names"),
+    [
+        (
+            "\N{SLIGHTLY SMILING FACE} a Dog",
+            ("\N{SLIGHTLY SMILING FACE}", "a", "Dog"),
+        ),  # four bytes, some of them tokens
+        ("Ein Äpfel, dog\nca\tt", ("Ein", "Äpfel", ",", "dog", "ca", "t")),
+        ("don't stop 5.5", ("don't", "stop", "5.5")),
+        ("日本 dog", ("日", "本", "dog")),
+    ],
+)
+def test_places_that_no_tokenizer_tells(caption, names):
+    read = Captions(pytest.importorskip("open_clip").tokenizer.SimpleTokenizer(), 77)
+    tokens = read.windows(caption).tokens
+    assert Grouping.of(caption, tokens, "max", special=False).words.names == names
+    assert (tokens[0][0], tokens[-1]) == (None, (None, "<end_of_text>"))
+
+
+def test_places_that_cannot_be_told():
+    read = Captions(pytest.importorskip("open_clip").tokenizer.SimpleTokenizer(), 77)
+    with pytest.raises(BadText, match=r"'b dog ', as the tokenizer reads it, is not found in the caption"):
+        read.windows("a &amp; b dog")
+    assert read.inputs(["a &amp; b dog"])["text"].shape == (1, 77)
 
 
 def test_words_by_methods(model):

@@ -151,6 +151,8 @@ def with_picture(model: Model, image: Image.Image, name: str) -> Model:
 def expect_captions(model: Model, captions: Sequence[Any]) -> tuple[str, ...]:
     """Captions, each once, if they are texts."""
     for caption in captions:
+        if hasattr(caption, "names"):
+            raise BadTarget(f"words are explained caption by caption; expected captions as targets, got {caption!r}")
         if not isinstance(caption, str):
             raise BadTarget(
                 f"{model.name} compares pictures with captions; expected a caption such as 'a photo of a dog' as "

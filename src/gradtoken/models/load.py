@@ -90,6 +90,8 @@ def load(
         loaded = settle(from_name(os.fspath(model), path, preprocess, headless), device, dtype)
         count = classes_of(loaded.net)
     if loaded.captions is not None and names is not None:
+        if len({*names}) < len(names):
+            raise BadModel(f"expected captions that differ as classes, got {len(names)} with repetitions")
         return with_captions(loaded, names.names)
     prepared = loaded.preprocess if isinstance(loaded.preprocess, Prompts) else preprocess or loaded.preprocess
     loaded = replace(loaded, labels=names or loaded.labels, preprocess=prepared)
