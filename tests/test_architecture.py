@@ -12,7 +12,7 @@ import gradtoken
 ROOT = Path(gradtoken.__file__).parent
 LAYERS = [
     ["defaults", "errors", "lazy"],
-    ["axes", "checks", "named", "outside", "seeds", "words"],
+    ["axes", "checks", "folded", "named", "outside", "seeds", "words"],
     ["pieces"],
     ["registry", "attention", "multihead", "rowwise", "inputs", "call"],
     ["operations", "progress"],

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gradtoken.errors import BadRelevance, BadTarget
+from gradtoken.folded import Clips
 from gradtoken.inputs import Inputs
 from gradtoken.methods import METHODS
 from gradtoken.probe import Probe
@@ -30,16 +31,18 @@ def attribute(
     options: the method's own, see `METHODS`.
 
     Returns (B, rows, columns) for pictures, (B, H, W) for methods on the pixels that the network reads, (B, tokens) for
-    token sequences; with k after B for (B, k) targets.
+    token sequences, (B, moments, rows, columns) for films (B, frames, C, H, W); with k after B for (B, k) targets.
     Raises BadRelevance for a map that is not finite or, unless `allow_blank`, zero everywhere.
     """
     if not isinstance(method, str):
         raise BadTarget(f"expected the name of one method, got {method!r}; gradtoken.compare takes several")
     run = METHODS[method].bind(options)
-    probe = Probe(net, inputs, target)
+    clips = Clips.of(net, inputs)
+    probe = Probe(net, inputs, target) if clips is None else Probe(clips.net, clips.pictures, target)
     relevance = run(probe)
     check_maps(relevance, method, allow_blank)
-    return to_maps(probe, relevance)
+    maps = to_maps(probe, relevance)
+    return maps if clips is None else maps.reshape(*maps.shape[:-2], clips.moments, -1, maps.shape[-1])
 
 
 def to_maps(probe: Probe, relevance: Tensor) -> Tensor:

@@ -197,8 +197,8 @@ def probe_of(model: Model) -> Probe:
     """One forward pass of a model on noise; two captions stand for those that will be asked."""
     model = asked(model, ["a photo", "a drawing"])
     weight, generator = next(model.net.parameters()), torch.Generator().manual_seed(0)
-    if model.reads_sounds:
-        noise = model.for_sounds.noise(generator)
+    if model.reads_sounds or model.watches_films:
+        noise = (model.for_sounds if model.reads_sounds else model.for_films).noise(generator)
     else:
         noise = torch.randn(1, 3, *model.for_pictures.size, generator=generator, device="cpu")
     return Probe(model.net, noise.to(weight.device, weight.dtype))

@@ -4,7 +4,7 @@ import importlib.metadata
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,8 @@ from gradtoken.choosing import Asked, Choice
 from gradtoken.errors import BadTarget, UnknownName
 from gradtoken.methods import METHODS
 from gradtoken.models.clip import asked, expect_captions, with_picture
+from gradtoken.models.film import Watched
+from gradtoken.models.films import open_film
 from gradtoken.models.load import load
 from gradtoken.models.model import Model, Pipeline
 from gradtoken.models.pictures import Source, open_picture
@@ -45,6 +47,7 @@ def explain(
 
     picture: a file name, an open file, bytes, a PIL picture or an array. For a model of texts: the text itself, or a
     `pathlib.Path`, bytes or an open file with it. For one of sounds: such a file, or (samples, samples a second).
+    For one of films: a list of frames, a folder of them, an animated picture or a video.
     model: a name (`bundled`, a hub name, `timm:NAME`, `torchvision:NAME`, `open_clip:NAME`), a folder, a module that
     carries its preprocessing, a pipeline of transformers, or what `load` returned, which saves loading it again.
     target: a class name or index, a callable on the output, `contrast`, `similarity_to`, None for the predicted class,
@@ -56,7 +59,8 @@ def explain(
     An option goes to each of the methods that have it; where they should differ, `**{"rollout.start": 2}`. For texts
     there are also merge="max", special=False and windows=None, see `gradtoken.reading.Reading`.
 
-    Returns an `Explanation`, or `Explanations` (methods outside, targets inside) where a list was asked for.
+    Returns an `Explanation`, or `Explanations` (methods outside, targets inside) where a list was asked for; of a film
+    `Explanations`, moments outside.
     """
     single = isinstance(target, str) or not isinstance(target, Sequence)
     methods = [method] if isinstance(method, str) else list(method)
@@ -72,6 +76,11 @@ def explain(
     elif loaded.reads_texts:
         reads = reads_of(open_text(picture), loaded, targets, reading or Reading())
         found = of_text(reads, chosen, methods, allow_blank, "" if isinstance(picture, str) else file_name(picture))
+    elif loaded.watches_films:
+        expect_no_reading(reading, loaded)
+        watched = loaded.for_films(open_film(picture, loaded.for_films.count))
+        case = Case.of(watched, file_name(picture), loaded, targets)
+        return Explanations(tuple(of_film(watched, case, chosen, methods, allow_blank)))
     else:
         expect_no_reading(reading, loaded)
         case = Case.of(opened(picture, loaded), file_name(picture), loaded, targets)
@@ -84,12 +93,30 @@ Options = Mapping[str, dict[str, Any]]
 
 def of_picture(case: "Case", chosen: Options, methods: Sequence[str], allow_blank: bool) -> list[Explanation]:
     """Methods outside, targets inside."""
+    maps = maps_of(case, chosen, methods, allow_blank)
+    return [case.explanation(m, k, name, chosen[name]) for name in methods for k, m in enumerate(maps[name])]
+
+
+def of_film(
+    watched: Watched, case: "Case", chosen: Options, methods: Sequence[str], allow_blank: bool
+) -> list[Explanation]:
+    """Moments outside, then methods, targets inside."""
+    maps = maps_of(case, chosen, methods, allow_blank)
     found = []
+    for i, number in enumerate(watched.numbers):
+        shared = case.shared | {"source": f"{case.shared['source'] or 'film'}, frame {number}"}
+        part = replace(case, shown=partial(watched.shown, moment=i), shared=shared)
+        found += [part.explanation(m, k, name, chosen[name]) for name in methods for k, m in enumerate(maps[name])]
+    return found
+
+
+def maps_of(case: "Case", chosen: Options, methods: Sequence[str], allow_blank: bool) -> dict[str, Tensor]:
+    """(K, rows, columns) of each method."""
+    found = {}
     for name in methods:
         R = METHODS[name].bind(chosen[name])(case.probe)
         check_maps(R, name, allow_blank)
-        maps = to_maps(case.probe, R)[0]
-        found += [case.explanation(m, k, name, chosen[name]) for k, m in enumerate(maps)]
+        found[name] = to_maps(case.probe, R)[0]
     return found
 
 
@@ -117,8 +144,9 @@ def stated(choice: Choice, k: int, method: str, options: dict[str, Any]) -> dict
 def expect_no_reading(reading: Reading | None, model: Model) -> None:
     """Refuse for a picture what is said of texts."""
     if reading is not None:
-        reads = "sounds" if model.reads_sounds else "pictures"
-        raise BadTarget(f"merge, special and windows are for texts, and {model.name} reads {reads}; leave them out")
+        raise BadTarget(
+            f"merge, special and windows are for texts, and {model.name} reads {model.subject}; leave them out"
+        )
 
 
 def listed(target: Any) -> list[Any]:
@@ -183,14 +211,14 @@ class Case:
     shared: dict[str, Any]
 
     @classmethod
-    def of(cls, subject: Image.Image | Sound, source: str, model: Model, targets: Sequence[Any]) -> "Case":
+    def of(cls, subject: Image.Image | Sound | Watched, source: str, model: Model, targets: Sequence[Any]) -> "Case":
         """Ready to run the model."""
         model = asked(model, targets)
         shared = provenance(model) | {"source": source}
-        if isinstance(subject, Sound):
-            heard = model.for_sounds(subject)
-            pixels, picture, shown = heard.pixels, heard.picture, heard.shown
-            shared["note"] = "; ".join(filter(None, (model.note, heard.note)))
+        if isinstance(subject, Sound | Watched):
+            seen = model.for_sounds(subject) if isinstance(subject, Sound) else subject
+            pixels, picture, shown = seen.pixels, seen.picture, seen.shown
+            shared["note"] = "; ".join(filter(None, (model.note, seen.note)))
         else:
             view = model.for_pictures(subject)
             pixels, picture, shown = view.pixels, subject, partial(on_picture, subject, view.box)

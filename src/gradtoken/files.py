@@ -147,5 +147,11 @@ def as_figure(form: str) -> "Callable[[list[Explanation], dict[str, Any]], bytes
     return draw
 
 
-DRAWN = {**{f".{form}": as_figure(form) for form in ("png", "svg", "pdf")}, ".html": as_html}
+def as_gif(explanations: "list[Explanation]", style: dict[str, Any]) -> bytes:
+    from gradtoken.draw.film import gif
+
+    return gif(explanations, style)
+
+
+DRAWN = {**{f".{form}": as_figure(form) for form in ("png", "svg", "pdf")}, ".html": as_html, ".gif": as_gif}
 DATA = {".npy": as_npy, ".npz": as_npz, ".json": as_json, ".txt": as_txt}

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from gradtoken.errors import BadModel
-from gradtoken.models._transformers import is_independent, names_of, note_of, of_towers, wrapped
+from gradtoken.models._heads import is_independent, note_of
+from gradtoken.models._transformers import names_of, of_towers, wrapped
 from gradtoken.models.clip import is_two_towers
 from gradtoken.models.model import How, Model, Pipeline
 from gradtoken.models.prompt import Prompts

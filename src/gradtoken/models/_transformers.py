@@ -8,9 +8,10 @@ from typing import Any
 import torch
 
 from gradtoken.errors import BadModel
-from gradtoken.models._torchvision import ensure_torchvision
+from gradtoken.models._heads import is_independent, library, media, note_of, subject_of
 from gradtoken.models.captions import Captions
 from gradtoken.models.clip import Towers, is_two_towers
+from gradtoken.models.film import Watch
 from gradtoken.models.hub import CONTINUES, NAME, VOCABULARY, cached_folder
 from gradtoken.models.labels import Labels, in_order
 from gradtoken.models.language import Vocabulary
@@ -27,12 +28,8 @@ AUTO = {
     "text": "AutoModelForSequenceClassification",
     "audio": "AutoModelForAudioClassification",
     "prompt": "AutoModelForCausalLM",
+    "video": "AutoModelForVideoClassification",
 }
-
-
-def library() -> Any:
-    ensure_torchvision()
-    return need("transformers", "transformers")
 
 
 def load_transformers(folder: Path, name: str, preprocess: How | None, headless: bool) -> Model:
@@ -45,7 +42,8 @@ def load_transformers(folder: Path, name: str, preprocess: How | None, headless:
     heads = ", ".join(config.architectures or []) or "not named"
     if not (reads or headless):
         raise BadModel(
-            f"{name} has no image classification head (its architecture is {heads}), nor one for texts or sounds, so "
+            f"{name} has no image classification head (its architecture is {heads}), nor one for texts, sounds or "
+            "films, so "
             "its classes would be random; choose a fine-tuned model, or pass headless=True with a callable target"
         )
     if hasattr(config, "text_config") and not reads:
@@ -55,6 +53,7 @@ def load_transformers(folder: Path, name: str, preprocess: How | None, headless:
         )
     net = whole(getattr(transformers, AUTO.get(reads, "AutoModel")), folder, name, config)
     ways: dict[str, Callable[[Path, str, Any], How]] = {"text": encode_in, "audio": listen_in, "prompt": prompts_in}
+    ways["video"] = watch_in
     how = fitting(net, preprocess or ways.get(reads, preprocess_in)(folder, name, net))
     return Model(
         net=wrapped(net, how),
@@ -102,29 +101,6 @@ def of_module(net: Any, preprocess: Any) -> Model:
         )
     how, source = preprocess or preprocess_in(folder, kind), f"the {kind} that was passed in"
     return of_towers(net, kind, source, tokenizer_in(folder, kind), how)
-
-
-def is_independent(config: Any) -> bool:
-    """Whether the model was trained to tell of each class by itself whether it is there."""
-    return getattr(config, "problem_type", None) == "multi_label_classification"
-
-
-def subject_of(config: Any) -> str:
-    """What a model with this configuration reads: audio, prompts, texts or images; "" where it has no such head."""
-    heads = config.architectures or []
-    mapping = library().MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING
-    if type(config) in mapping:
-        return "audio" if mapping[type(config)].__name__ in heads else ""
-    if any(head.endswith(CONTINUES) for head in heads):
-        return "prompt"
-    marks = {"text": "ForSequenceClassification", "image": "ForImageClassification"}
-    return next((reads for reads, mark in marks.items() if any(mark in head for head in heads)), "")
-
-
-def note_of(config: Any) -> str:
-    """What should be known of its readout."""
-    weighted = getattr(config, "use_weighted_layer_sum", False)
-    return "the head reads all layers; only what passes the last attention is explained" if weighted else ""
 
 
 def read(kind: Any, folder: Path, name: str, **options: Any) -> Any:
@@ -190,20 +166,26 @@ def listen_in(folder: Path, name: str, net: Any) -> Listen:
     return Listen.of(net, read(library().AutoFeatureExtractor, folder, name))
 
 
-def preprocess_of(net: Any) -> tuple[Preprocess | Listen, str] | None:
+def watch_in(folder: Path, name: str, net: Any) -> Watch:
+    """As the configuration of the image processor in the folder says, for each frame."""
+    return Watch.of(net, preprocess_in(folder, name))
+
+
+def preprocess_of(net: Any) -> tuple[Preprocess | Listen | Watch, str] | None:
     """Of a network already built: from the folder it came from, else its kind's default at its size, with a note."""
     config = net.config
-    sounds = type(config) in library().MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING
+    ways: dict[str, Callable[[Path, str, Any], Preprocess | Listen | Watch]] = {"audio": listen_in, "video": watch_in}
+    medium = next((name for name, mapping in media().items() if type(config) in mapping), "")
     origin = config.name_or_path or ""
     saved = str(Path(origin, "preprocessor_config.json")) if origin else ""
     if NAME.fullmatch(origin) and not Path(saved).is_file():
         saved = need("huggingface_hub", "transformers").try_to_load_from_cache(origin, "preprocessor_config.json")
     if isinstance(saved, str) and Path(saved).is_file():
-        return (listen_in if sounds else preprocess_in)(Path(saved).parent, origin, net), note_of(config)
+        return ways.get(medium, preprocess_in)(Path(saved).parent, origin, net), note_of(config)
     size = getattr(config, "image_size", None)
     kinds = need("transformers.models.auto.image_processing_auto", "transformers")
     entry = kinds.IMAGE_PROCESSOR_MAPPING_NAMES.get(config.model_type) or {}
-    if size is None or "pil" not in entry:
+    if medium or size is None or "pil" not in entry:
         return None
     height, width = (size, size) if isinstance(size, int) else size
     default = kinds.get_image_processor_class_from_name(entry["pil"])(size={"height": height, "width": width})
@@ -217,7 +199,7 @@ def preprocess_of(net: Any) -> tuple[Preprocess | Listen, str] | None:
 
 def wrapped(net: Any, how: How) -> Any:
     """The network as the waist sees it: called with pictures where it is not with tokens, and with scores as output."""
-    return how.wrapped(net) if isinstance(how, Listen | Prompts) else net
+    return how.wrapped(net) if isinstance(how, Listen | Prompts | Watch) else net
 
 
 def fitting(net: Any, how: How) -> How:

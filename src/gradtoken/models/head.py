@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from gradtoken.errors import BadModel
-from gradtoken.models import _timm, _transformers
+from gradtoken.models import _heads, _timm, _transformers
 from gradtoken.models.labels import Labels
 from gradtoken.models.load import classes_of
 from gradtoken.models.model import Model
@@ -123,7 +123,7 @@ def save(model: Model, folder: Path) -> str:
         return f"gradtoken.load({str(folder)!r})"
     if hasattr(getattr(net, "config", None), "model_type"):
         origin = net.config.name_or_path
-        processor = _transformers.read(_transformers.library().AutoImageProcessor, Path(origin), origin, backend="pil")
+        processor = _transformers.read(_heads.library().AutoImageProcessor, Path(origin), origin, backend="pil")
         net.save_pretrained(folder)
         processor.save_pretrained(folder)
         return f"gradtoken.load({str(folder)!r})"

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from gradtoken.errors import BadModel, GradTokenError, UnknownName
-from gradtoken.models import _open_clip, _pipelines, _timm, _torchvision, _transformers
+from gradtoken.models import _heads, _open_clip, _pipelines, _timm, _torchvision, _transformers
 from gradtoken.models.bundled import load_bundled
 from gradtoken.models.clip import is_two_towers, with_captions
 from gradtoken.models.hub import NAME, fetch_repo, is_timm, read_json
@@ -49,6 +49,7 @@ FORMS = (
     ("FOLDER", "a model of pictures and captions with its processor; hub names too", "transformers", "transformers"),
     ("FOLDER", "a causal language model with its tokenizer; hub names too", "transformers", "transformers"),
     ("FOLDER", "a classifier of sounds with its feature extractor; hub names too", "transformers", "audio"),
+    ("FOLDER", "a classifier of films with the image processor of its frames", "transformers", "transformers"),
     ("FOLDER", "a folder with timm's config.json and model.safetensors", "timm", "timm"),
 )
 
@@ -183,9 +184,10 @@ def from_module(net: nn.Module, preprocess: How | None) -> Model:
         raise BadModel(
             f"{kind} does not say how pictures are prepared for it; give preprocess=Preprocess(size=(H, W), ...), for "
             "a model of texts gradtoken.models.text.Encode(tokenizer, length), of sounds "
-            "gradtoken.models.sound.Listen.of(net, feature_extractor)"
+            "gradtoken.models.sound.Listen.of(net, feature_extractor), of films "
+            "gradtoken.models.film.Watch.of(net, Preprocess(...))"
         )
-    wrapped, independent = _transformers.wrapped(net, own), _transformers.is_independent(config)
+    wrapped, independent = _transformers.wrapped(net, own), _heads.is_independent(config)
     return Model(wrapped, kind, own, labels, f"the {kind} that was passed in", note, independent)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from gradtoken.errors import BadModel
 from gradtoken.models.captions import Captions
 from gradtoken.models.extras import need as need
+from gradtoken.models.film import Watch
 from gradtoken.models.labels import Labels
 from gradtoken.models.language import Vocabulary
 from gradtoken.models.preprocess import Preprocess
@@ -17,7 +18,7 @@ from gradtoken.models.sound import Listen
 from gradtoken.models.text import Encode
 from gradtoken.models.weights import check_finite
 
-How = Preprocess | Encode | Listen
+How = Preprocess | Encode | Listen | Watch
 HEADLESS = "gives features, not classes: the target must be similarity_to(PICTURE) or a callable on its output"
 
 
@@ -31,7 +32,7 @@ class Pipeline(Protocol):
 
 @dataclass(frozen=True)
 class Model:
-    """preprocess: of pictures, texts or sounds. name: as asked for. source: one phrase on the origin of the weights.
+    """preprocess: of what it reads. name: as asked for. source: one phrase on the origin of the weights.
 
     note: what the user should know, or "". independent: whether each class has a probability of its own, a sigmoid,
     as several of them may be there. captions: how captions are read, of a network with a tower for them.
@@ -61,6 +62,11 @@ class Model:
         return isinstance(self.preprocess, Listen)
 
     @property
+    def watches_films(self) -> bool:
+        """Whether it takes films."""
+        return isinstance(self.preprocess, Watch)
+
+    @property
     def for_pictures(self) -> Preprocess:
         """How pictures are prepared. Raises BadModel for a model of texts or sounds."""
         if isinstance(self.preprocess, Encode):
@@ -73,14 +79,30 @@ class Model:
                 f"{self.name} reads sounds; expected a model of pictures. For sounds there are gradtoken.explain, "
                 "gradtoken.compare and gradtoken.attribute"
             )
+        if isinstance(self.preprocess, Watch):
+            raise BadModel(
+                f"{self.name} watches films; expected a model of pictures. For films there are gradtoken.explain and "
+                "gradtoken.attribute"
+            )
         return self.preprocess
+
+    @property
+    def for_films(self) -> Watch:
+        """How films are prepared. Raises BadModel for another model."""
+        if not isinstance(self.preprocess, Watch):
+            raise BadModel(f"{self.name} reads {self.subject}; expected a model of films")
+        return self.preprocess
+
+    @property
+    def subject(self) -> str:
+        """What it reads."""
+        return {Encode: "texts", Listen: "sounds", Watch: "films"}.get(type(self.preprocess), "pictures")
 
     @property
     def for_sounds(self) -> Listen:
         """How sounds are prepared. Raises BadModel for another model."""
         if not isinstance(self.preprocess, Listen):
-            reads = "texts" if self.reads_texts else "pictures"
-            raise BadModel(f"{self.name} reads {reads}; expected a model of sounds, with its feature extractor")
+            raise BadModel(f"{self.name} reads {self.subject}; expected a model of sounds, with its feature extractor")
         return self.preprocess
 
     @property
@@ -92,8 +114,7 @@ class Model:
                     f"{self.name} compares pictures with captions; for the words of captions give the picture, its "
                     "captions with --target, and --words; in Python target= and words=True"
                 )
-            reads = "sounds" if self.reads_sounds else "pictures"
-            raise BadModel(f"{self.name} reads {reads}; expected a model of texts, with its tokenizer")
+            raise BadModel(f"{self.name} reads {self.subject}; expected a model of texts, with its tokenizer")
         return self.preprocess
 
 

@@ -13,6 +13,7 @@ from gradtoken.models.preprocess import FILTERS, Preprocess
 RESAMPLE = {code.value: name for name, code in FILTERS.items()}
 # Processors that resize, crop, scale and normalise in the common way; others do more than their settings say.
 PROCESSORS = {"Beit", "Bit", "CLIP", "ConvNext", "DeiT", "MobileNetV1", "Pvt", "Segformer", "Siglip", "ViT"}
+PROCESSORS |= {"VideoMAE", "Vivit"}  # of each frame of a film
 READ = {"do_resize", "size", "resample", "do_center_crop", "crop_size", "do_rescale", "rescale_factor", "do_normalize"}
 READ |= {"image_mean", "image_std", "image_processor_type"}
 # About colour mode, storage or segmentation masks:
@@ -53,16 +54,17 @@ def from_transformers(config: Mapping[str, Any]) -> Preprocess:
             f"transformers preprocessing: image_processor_type={config.get('image_processor_type')!r} is not one of "
             f"{', '.join(sorted(PROCESSORS))}; give preprocess=Preprocess(...)"
         )
-    read = READ | HARMLESS | ({"crop_pct"} if kind == "ConvNext" else set())
+    read = READ | HARMLESS | {"ConvNext": {"crop_pct"}, "Vivit": {"offset"}}.get(kind, set())
     unknown("transformers", {key: value for key, value in config.items() if key not in read})
     missing = {"do_resize", "do_rescale", "do_normalize", "size"} - config.keys()
     if missing:
         raise BadModel(f"transformers preprocessing: no {', '.join(sorted(missing))}; pass the processor's to_dict()")
     norm = bool(config["do_normalize"])
+    offset = 1.0 if kind == "Vivit" and config["do_rescale"] and config.get("offset") else 0.0  # taken off before mean
     return Preprocess(
         **geometry(config, kind),
         interpolation=filter_name(config.get("resample", 2)),
-        mean=colours(config.get("image_mean") if norm else 0.0),
+        mean=raised(colours(config.get("image_mean") if norm else 0.0), offset),
         std=colours(config.get("image_std") if norm else 1.0),
         scale=config.get("rescale_factor", 1 / 255) if config["do_rescale"] else 1.0,
         centre="floor",
@@ -150,6 +152,12 @@ def colours(values: Any) -> tuple[float, float, float]:
         raise BadModel(f"preprocessing: expected a mean and std of three numbers, got {values!r}")
     red, *others = (float(value) for value in values)
     return (red, red, red) if not others else (red, *others)  # type: ignore[return-value]  # length: Preprocess checks
+
+
+def raised(mean: tuple[float, float, float], by: float) -> tuple[float, float, float]:
+    """Each channel's number, raised."""
+    red, green, blue = mean
+    return red + by, green + by, blue + by
 
 
 def filter_name(code: Any) -> str:

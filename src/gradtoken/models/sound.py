@@ -17,8 +17,8 @@ from torch import Generator, Tensor, nn
 
 from gradtoken.axes import Axes
 from gradtoken.errors import BadModel, BadSound
+from gradtoken.folded import AsPicture
 from gradtoken.models.extras import need
-from gradtoken.models.folded import AsPicture
 from gradtoken.models.sounds import Sound
 from gradtoken.models.spectra import KINDS, Kind
 

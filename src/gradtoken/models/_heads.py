@@ -1,0 +1,44 @@
+"""What the configuration of a transformers model says it reads, and what of its readout."""
+
+from typing import Any
+
+from gradtoken.models._torchvision import ensure_torchvision
+from gradtoken.models.extras import need
+from gradtoken.models.hub import CONTINUES
+
+
+def library() -> Any:
+    ensure_torchvision()
+    return need("transformers", "transformers")
+
+
+def subject_of(config: Any) -> str:
+    """What it reads: audio, video, prompt, text or image; "" where it has no such head."""
+    heads = config.architectures or []
+    for reads, mapping in media().items():
+        if type(config) in mapping:
+            return reads if mapping[type(config)].__name__ in heads else ""
+    if any(head.endswith(CONTINUES) for head in heads):
+        return "prompt"
+    marks = {"text": "ForSequenceClassification", "image": "ForImageClassification"}
+    return next((reads for reads, mark in marks.items() if any(mark in head for head in heads)), "")
+
+
+def media() -> dict[str, Any]:
+    """Classifiers of sounds and of films, by configuration."""
+    found = library()
+    return {
+        "audio": found.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING,
+        "video": found.MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING,
+    }
+
+
+def note_of(config: Any) -> str:
+    """What should be known of its readout."""
+    weighted = getattr(config, "use_weighted_layer_sum", False)
+    return "the head reads all layers; only what passes the last attention is explained" if weighted else ""
+
+
+def is_independent(config: Any) -> bool:
+    """Whether the model was trained to tell of each class by itself whether it is there."""
+    return getattr(config, "problem_type", None) == "multi_label_classification"
