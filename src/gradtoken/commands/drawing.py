@@ -8,7 +8,7 @@ Colours = Annotated[str | None, typer.Option(help="A colour map of matplotlib, f
 Nearest = Annotated[bool, typer.Option("--nearest", help="Patches as squares, not smoothed.")]
 Threshold = Annotated[float | None, typer.Option(help="Dim what is below this share of the maximum.")]
 Pictures = Annotated[list[str] | None, typer.Argument(help="Pictures, sounds, folders, patterns, .txt; - reads stdin.")]
-Form = Annotated[str | None, typer.Option("--format", help="png (default), svg, pdf, html, npy, npz, json, txt.")]
+Form = Annotated[str | None, typer.Option("--format", help="png (default), svg, pdf, gif, html, npy, npz, json, txt.")]
 Blank = Annotated[bool, typer.Option("--allow-blank", help="Also draw maps that are zero.")]
 
 
