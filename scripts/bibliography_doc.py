@@ -19,9 +19,7 @@ HEAD = """# Bibliography
 Written by `python scripts/bibliography_doc.py` from the registries. A method, metric or protocol stands beside the
 paper that proposed it or whose definition it follows; what differs from the paper is told under the
 [method](methods.md). For citing this package, see [How to cite](cite.md).
-
-| paper | methods | metrics | protocols |
-|---|---|---|---|"""
+"""
 
 
 def document() -> str:
@@ -38,13 +36,15 @@ def document() -> str:
 
 def row(url: str, authors: str, title: str, place: str) -> str:
     """One paper and what cites it."""
-    methods = [f"[`{name}`](methods.md#{name})" for name, entry in METHODS.items() if entry.paper == url]
-    metrics = [f"`{name}`" for name, entry in METRICS.items() if entry.paper == url]
-    protocols = [f"`{name}`" for name, entry in PROTOCOLS.items() if entry.paper == url]
-    cells = [f"{authors}: [{title}]({url}). {place}", *(", ".join(names) for names in (methods, metrics, protocols))]
-    return f"| {' | '.join(cells)} |"
+    used = {
+        "methods": [f"[`{name}`](methods.md#{name})" for name, entry in METHODS.items() if entry.paper == url],
+        "metrics": [f"`{name}`" for name, entry in METRICS.items() if entry.paper == url],
+        "protocols": [f"`{name}`" for name, entry in PROTOCOLS.items() if entry.paper == url],
+    }
+    said = "; ".join(f"{kind} {', '.join(names)}" for kind, names in used.items() if names)
+    return f"- {authors}: [{title}]({url}). {place}. In {said}."
 
 
 if __name__ == "__main__":
     PAGE.write_text(document(), encoding="utf-8")
-    print(f"{len(document().splitlines()) - len(HEAD.splitlines())} papers -> {PAGE}")
+    print(f"{document().count(chr(10) + '- ')} papers -> {PAGE}")

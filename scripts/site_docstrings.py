@@ -7,7 +7,10 @@ import griffe
 
 
 class HouseStyle(griffe.Extension):
-    """Rewrites the docstrings of functions and classes."""
+    """Rewrites the docstrings of modules, functions and classes."""
+
+    def on_module(self, *, mod: griffe.Module, **_: Any) -> None:
+        rewrite(mod, [])
 
     def on_function(self, *, func: griffe.Function, **_: Any) -> None:
         rewrite(func, [parameter.name for parameter in func.parameters])
@@ -38,7 +41,9 @@ def markdown(text: str, names: list[str]) -> str:
 
 
 def paragraph(text: str, names: list[str]) -> str:
-    """One paragraph; what is indented stays code."""
+    """One paragraph; what is indented stays code, and a tree becomes it."""
+    if "\n├── " in text:
+        return f"```text\n{text}\n```"
     if text.startswith("    "):
         return text
     one = "|".join(map(re.escape, sorted(names, key=len, reverse=True))) or "(?!)"

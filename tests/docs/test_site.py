@@ -113,6 +113,8 @@ def test_docstrings_are_lists_of_their_parameters(site):
             rf"<li>\s*<p>\s*<strong><code>{name}</code></strong>|<li><strong><code>{name}</code></strong>", text
         )
     assert ":::" not in text
+    style = (site / "reference" / "results.html").read_text(encoding="utf-8")
+    assert re.search(r"<code>opacity</code></strong>: of the heat over the picture", style)  # a comment of the source
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
