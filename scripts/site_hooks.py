@@ -36,13 +36,17 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Take files of the repository that pages link to into the site."""
-    for file in list(files.documentation_pages()):
-        for link in OUTWARD.findall(file.content_string):
-            if outside := place(file.src_uri, link):
-                uri = f"{KEPT}/{kept_name(outside)}"
-                if uri not in files.src_uris:
-                    files.append(File.generated(config, uri, abs_src_path=str(ROOT / outside)))
+    """Take files of the repository that pages link to into the site; a folder with a list of its files."""
+    pages = list(files.documentation_pages())
+    outside = {place(page.src_uri, link) for page in pages for link in OUTWARD.findall(page.content_string)} - {""}
+    for path in sorted(outside):
+        inside = sorted(one.name for one in (ROOT / path).iterdir() if one.is_file()) if (ROOT / path).is_dir() else []
+        for one in {f"{path}/{name}" for name in inside} - outside or {path}:
+            files.append(File.generated(config, f"{KEPT}/{kept_name(one)}", abs_src_path=str(ROOT / one)))
+        if inside:
+            lines = "".join(f'<li><a href="{kept_name(name)}">{name}</a></li>' for name in inside)
+            page = f"<!doctype html><title>{path}</title><h1>{path}</h1><ul>{lines}</ul>"
+            files.append(File.generated(config, f"{KEPT}/{kept_name(path)}", content=page))
     return files
 
 
@@ -80,5 +84,7 @@ def place(page: str, link: str) -> str:
 
 
 def kept_name(path: str) -> str:
-    """Text that a browser would offer to save is shown."""
+    """Text that a browser would offer to save is shown; a folder is the list of its files."""
+    if (ROOT / path).is_dir():
+        return f"{path}/index.html"
     return f"{path}.txt" if PurePosixPath(path).suffix in (".py", ".md", ".csv", ".toml", ".cff", "") else path
