@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 RESTARTS: WeakKeyDictionary[nn.Module, dict[Any, bool]] = WeakKeyDictionary()
 BUDGET = 2**28  # bytes that the largest results of a micro-batch may take
+ON_DEVICES = 2**32  # the same elsewhere than on a processor, where small micro-batches are slow
 HEAP = 2**25  # bytes of a result from which on glibc asks the system for fresh memory each time, which is slow
 RESULTS = 6  # results of the largest kind alive at once in a forward pass without a graph, at most
 SAVED = 4  # results of the largest kind that a graph keeps for each block
@@ -181,8 +182,8 @@ def at_once(probe: "Probe", graph: bool = False) -> int:
     if probe.chosen.indices is None:
         return 1
     results, largest = RESULTS + (SAVED * len(probe.calls) if graph else 0), max(1, probe.anatomy.largest)
-    limit = BUDGET // results
-    return max(1, (min(limit, HEAP - 1) if probe.scores.device.type == "cpu" else limit) // largest)
+    limit = min(BUDGET // results, HEAP - 1) if probe.scores.device.type == "cpu" else ON_DEVICES // results
+    return max(1, limit // largest)
 
 
 def micro_batches(probe: "Probe", count: int, graph: bool = False) -> Iterator[range]:

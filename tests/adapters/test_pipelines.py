@@ -91,9 +91,7 @@ def test_a_timm_model_is_explained_as_it_is(picture):
 
 def test_refusals(picture):
     other = t.pipeline("feature-extraction", model=texts.bert().bert, tokenizer=texts.tokenizer())
-    with pytest.raises(
-        BadModel, match="a pipeline for feature-extraction; expected one for image-classification or"
-    ):
+    with pytest.raises(BadModel, match="a pipeline for feature-extraction; expected one for image-classification or"):
         gradtoken.explain(picture, other)
     with pytest.raises(BadModel, match=r"expected a model's name, a folder, a module or a pipeline .* got 7"):
         gradtoken.load(7)

@@ -7,8 +7,8 @@ import torch
 
 from gradtoken.benchmark.columns import unexplained
 from gradtoken.benchmark.counting import Counts, counted
+from gradtoken.benchmark.ready import LOST_DEVICE
 from gradtoken.benchmark.running import How, run
-from gradtoken.benchmark.work import LOST_DEVICE
 from gradtoken.data.sample import DataSet
 from gradtoken.errors import NoRule
 from gradtoken.methods import METHODS

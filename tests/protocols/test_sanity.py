@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from gradtoken.benchmark.work import batch_of, prepared
+from gradtoken.benchmark.ready import prepared
+from gradtoken.benchmark.work import batch_of
 from gradtoken.data.sample import Sample
 from gradtoken.protocols import PROTOCOLS
 from gradtoken.protocols.protocol import View

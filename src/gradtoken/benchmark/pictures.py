@@ -10,10 +10,11 @@ from PIL import Image
 
 from gradtoken.benchmark.columns import Measured, column_of
 from gradtoken.benchmark.plan import Plan, Variant
+from gradtoken.benchmark.ready import prepared
 from gradtoken.benchmark.report import Report
 from gradtoken.benchmark.rows import writable
 from gradtoken.benchmark.summary import BASELINE
-from gradtoken.benchmark.work import batch_of, maps_of, prepared
+from gradtoken.benchmark.work import batch_of, maps_of
 from gradtoken.benchmark.written import percent
 from gradtoken.draw.overlay import overlay, resized
 from gradtoken.draw.words import first_name

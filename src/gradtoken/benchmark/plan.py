@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from gradtoken.benchmark.short import Room
 from gradtoken.data.sample import DataSet
 from gradtoken.errors import BadData, BadTarget, UnknownName
 from gradtoken.explaining import versions
@@ -62,7 +63,9 @@ class Units:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """batch: samples in one probe. chunk: pictures in one plain forward pass. unit: samples in one file."""
+    """batch: samples in one probe. chunk: inputs in one plain forward pass, if the memory budget allows as many; see
+    `passes.at_once`. unit: samples in one file. room: what was found to fit where these did not.
+    """
 
     protocol: Protocol
     data: DataSet
@@ -71,6 +74,7 @@ class Plan:
     batch: int = 8
     chunk: int = 64
     unit: int = UNIT
+    room: Room = field(default_factory=Room, init=False)
 
     def __post_init__(self) -> None:
         if not len(self.data):

@@ -1,8 +1,10 @@
 """What is done where memory is short: half as much at once, and a note of it."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -25,11 +27,19 @@ def make_room() -> None:
         torch.cuda.empty_cache()
 
 
-def in_parts(call: Callable[[int, int], Tensor], count: int, size: int) -> Iterator[Tensor]:
-    """call(start, stop) over 0 ... count in parts of a size that is halved where memory is short."""
+@dataclass
+class Room:
+    """What was found to fit at once where more did not: samples in a probe, and pictures in a plain pass."""
+
+    samples: int = sys.maxsize
+    pictures: int = sys.maxsize
+
+
+def in_parts(call: Callable[[int, int], Tensor], count: int, size: int, room: Room) -> Iterator[Tensor]:
+    """call(start, stop) over 0 ... count in parts of at most `size`; where memory is short, of halves from then on."""
     start = 0
     while start < count:
-        stop, found = min(start + size, count), None
+        stop, found = min(start + min(size, room.pictures), count), None
         try:
             found = call(start, stop)
         except (MemoryError, RuntimeError) as error:
@@ -38,7 +48,7 @@ def in_parts(call: Callable[[int, int], Tensor], count: int, size: int) -> Itera
             note({"event": "halved", "pictures": stop - start, "reason": str(error).split("\n")[0]})
         if found is None:  # outside of the handler, which keeps what filled the memory
             make_room()
-            size = -(-(stop - start) // 2)
+            room.pictures = -(-(stop - start) // 2)
         else:
             yield found
             start = stop

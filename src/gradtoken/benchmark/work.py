@@ -5,7 +5,7 @@ Where memory is short, samples or pictures go through in halves, which changes n
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -16,53 +16,16 @@ from torch import Tensor
 from gradtoken import manual
 from gradtoken.attribution import check_maps, to_maps
 from gradtoken.benchmark.plan import Plan, Variant
+from gradtoken.benchmark.ready import FAILURES, LOST_DEVICE, Ready, predictor, prepared, refused, stacked
 from gradtoken.benchmark.rows import CRASHED, Row
-from gradtoken.benchmark.short import in_parts, is_short, make_room, note
-from gradtoken.errors import BadSample, GradTokenError, NoGrid
-from gradtoken.inputs import Inputs, apply, mapped, tensors
+from gradtoken.benchmark.short import is_short, make_room, note
+from gradtoken.errors import NoGrid
 from gradtoken.methods import METHODS
 from gradtoken.models.preprocess import Preprocess
-from gradtoken.models.text import Encode
 from gradtoken.probe import Probe
-from gradtoken.protocols.protocol import Batch, View
-from gradtoken.state import untouched
-from gradtoken.targets import logits_of
+from gradtoken.protocols.protocol import Batch
 
 Maps = dict[tuple[Any, ...], Tensor]  # of a unit: (h, w) by method, sample, what the model sees of it, and class
-FAILURES = (  # of a method or a file: they cost one sample, not the run
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    GradTokenError,
-    LookupError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-LOST_DEVICE = getattr(torch, "AcceleratorError", ())  # after which nothing more can be computed here
-
-
-@dataclass(frozen=True, eq=False)
-class Ready:
-    """A sample with the classes to explain. logits: of the untouched input, (classes,)."""
-
-    view: View
-    logits: Tensor
-    targets: tuple[int, ...]
-
-
-def predictor(plan: Plan) -> Callable[[Inputs], Tensor]:
-    """Logits of n inputs, without a graph."""
-
-    def predict(inputs: Inputs) -> Tensor:
-        def part(start: int, stop: int) -> Tensor:
-            return logits_of(apply(plan.model.net, mapped(lambda x: x[start:stop], inputs)))
-
-        found = tensors(inputs)
-        with untouched(plan.model.net, found), torch.inference_mode():
-            return torch.cat(list(in_parts(part, len(found[0]), plan.chunk)))
-
-    return predict
 
 
 def measured(plan: Plan, unit: range, variants: Sequence[Variant], maps: Maps | None = None) -> dict[str, list[Row]]:
@@ -98,59 +61,9 @@ def of_group(
         yield variants[done].key, [Row(ready[0].view.id, "", "", [], reason)]
         yield from of_group(plan, ready, variants[done + 1 :], maps)
     else:
-        middle = -(-len(ready) // 2)
+        middle = plan.room.samples = -(-len(ready) // 2)
         for half in (ready[:middle], ready[middle:]):
             yield from of_group(plan, half, variants[done:], maps)
-
-
-def prepared(plan: Plan, unit: range) -> tuple[list[Ready], list[Row]]:
-    """The samples that can be used, and one row for each that cannot."""
-    views: list[View] = []
-    problems: list[Row] = []
-    for number in unit:
-        try:
-            views.append(plan.protocol.view(plan.data[number], plan.model))
-        except (*FAILURES, MemoryError, OSError) as error:
-            problems.append(refused(plan.data.ids[number], error))
-    found: list[Ready] = []
-    for view, logits in zip(views, answers(plan, views), strict=True):
-        if isinstance(logits, Exception):
-            problems.append(refused(view.id, logits))
-            continue
-        try:
-            found.append(Ready(view, logits, explainable(view, logits, plan.protocol.targets(view, logits))))
-        except GradTokenError as error:
-            problems.append(refused(view.id, error))
-    return found, problems
-
-
-def explainable(view: View, logits: Tensor, targets: tuple[int, ...]) -> tuple[int, ...]:
-    """The targets, if the model has an answer; classes that it excludes may have a logit of minus infinity."""
-    if not (logits.max().isfinite() and logits[list(targets)].isfinite().all()):
-        raise BadSample(f"{view.id}: the model's output is not finite")
-    return targets
-
-
-def answers(plan: Plan, views: Sequence[View]) -> Iterator[Tensor | Exception]:
-    """Logits of each untouched input; where the model fails on several, of each alone, or the reason why not."""
-    predict = predictor(plan)
-    for start in range(0, len(views), plan.chunk):
-        some = views[start : start + plan.chunk]
-        try:
-            found: Sequence[Tensor | Exception] = list(predict(stacked(plan, some)))
-        except (*FAILURES, MemoryError) as error:
-            if isinstance(error, (GradTokenError, LOST_DEVICE)):
-                raise
-            found = [error] if len(some) == 1 else [one for view in some for one in answers(plan, [view])]
-        yield from found
-
-
-def stacked(plan: Plan, views: Sequence[View]) -> Inputs:
-    """Inputs where the model is: pictures in its number format, (B, C, H, W); tokens padded to the longest, (B, N)."""
-    weight = next(plan.model.net.parameters())
-    if isinstance(plan.model.preprocess, Encode):
-        return {n: x.to(weight.device) for n, x in plan.model.preprocess.padded([v.inputs for v in views]).items()}
-    return torch.stack([view.pixels for view in views]).to(weight.device, weight.dtype)
 
 
 def groups(plan: Plan, ready: Sequence[Ready]) -> Iterator[list[Ready]]:
@@ -158,8 +71,10 @@ def groups(plan: Plan, ready: Sequence[Ready]) -> Iterator[list[Ready]]:
     ordered = sorted(ready, key=lambda one: len(one.targets))
     for _, same in groupby(ordered, key=lambda one: len(one.targets)):
         group = list(same)
-        for start in range(0, len(group), plan.batch):
-            yield group[start : start + plan.batch]
+        while group:
+            size = min(plan.batch, plan.room.samples)
+            yield group[:size]
+            del group[:size]
 
 
 def batch_of(plan: Plan, ready: Sequence[Ready]) -> Batch:
@@ -171,7 +86,7 @@ def batch_of(plan: Plan, ready: Sequence[Ready]) -> Batch:
         logits=torch.stack([one.logits for one in ready]),
         probe=Probe(plan.model.net, inputs, [list(t) for t in targets]),
         predict=predictor(plan),
-        chunk=plan.chunk,
+        most=plan.chunk,
         black=black_of(plan),
     )
 
@@ -251,10 +166,3 @@ def maps_of(variant: Variant, sample: str, probe: Probe) -> Tensor:
 def taken_apart(batch: Batch) -> list[Ready]:
     """Its samples."""
     return [Ready(*one) for one in zip(batch.views, batch.logits, batch.targets, strict=True)]
-
-
-def refused(sample: str, error: Exception) -> Row:
-    """The row of a sample without values."""
-    kind = "" if isinstance(error, BadSample) else f"{type(error).__name__}: "
-    crashed = "" if isinstance(error, GradTokenError) else f"{CRASHED}: "
-    return Row(sample, "", "", [], crashed + kind + str(error))

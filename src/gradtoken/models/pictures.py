@@ -11,7 +11,7 @@ import threading
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -44,7 +44,6 @@ FOREIGN = {
 }  # bytes near the start -> what the file is
 
 Source = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | np.ndarray[Any, Any]
-_decoding = threading.Lock()  # the list of warning filters belongs to the whole process
 
 
 def open_picture(source: Source | tuple[Any, ...]) -> Image.Image:
@@ -104,12 +103,32 @@ def decode(file: IO[bytes], what: str) -> Image.Image:
             return settle(image, what)
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """No warnings: sizes are checked here, and damaged metadata is no fault of the pixels."""
-    with _decoding, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+class Quiet:
+    """No warnings while anybody decodes: sizes are checked here, and damaged metadata is no fault of the pixels.
+
+    The list of warning filters belongs to the whole process: the first thread sets it, the last one restores it.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.inside, self.before = threading.Lock(), 0, ExitStack()
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self.lock:
+            if not self.inside:
+                self.before.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+            self.inside += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.inside -= 1
+                if not self.inside:
+                    self.before.close()
+
+
+quiet = Quiet()
 
 
 def complaint(file: IO[bytes], what: str) -> str:

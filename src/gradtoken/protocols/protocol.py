@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from gradtoken.data.sample import DataSet, Sample
-from gradtoken.errors import BadSample
+from gradtoken.errors import BadSample, GradTokenError
 from gradtoken.inputs import Inputs
 from gradtoken.lazy import once
 from gradtoken.metrics.entry import Better
 from gradtoken.models.model import Model
 from gradtoken.models.preprocess import Preprocess
+from gradtoken.passes import at_once
 from gradtoken.probe import Probe
 
 Ask = Literal["predicted", "label", "largest", "present", "cells"]
@@ -70,9 +71,9 @@ class Batch:
     """Samples with equally many targets, and one probe of them that all methods share.
 
     targets: distinct classes of each sample. logits: of the untouched inputs, (B, classes). predict: logits of any
-    n inputs, best `chunk` at a time. black: what a black pixel is after normalisation, (C,), or (0,) for
-    texts. again: maps (B, K, h, w) of the same targets by the method that is measured, from a network and pictures
-    (B, C, H, W).
+    n inputs, best `chunk` at a time, which are `most` at most. black: what a black pixel is after normalisation, (C,),
+    or (0,) for texts. again: maps (B, K, h, w) of the same targets by the method that is measured, from a network and
+    pictures (B, C, H, W).
     """
 
     views: Sequence[View]
@@ -80,9 +81,17 @@ class Batch:
     logits: Tensor
     probe: Probe
     predict: Callable[[Inputs], Tensor]
-    chunk: int
+    most: int
     black: Tensor
     again: Callable[[nn.Module, Tensor], Tensor] = nobody
+
+    @once
+    def chunk(self) -> int:
+        """How many inputs one plain pass takes within the memory budget; the same on every machine of one kind."""
+        try:
+            return min(self.most, at_once(self.probe) * len(self.views))
+        except GradTokenError:  # a model whose blocks are not found has no measure of its memory
+            return min(self.most, len(self.views))
 
     @property
     def pixels(self) -> Tensor:
