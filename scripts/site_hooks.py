@@ -41,7 +41,7 @@ def on_files(files: Files, config: Any) -> Files:
     outside = {place(page.src_uri, link) for page in pages for link in OUTWARD.findall(page.content_string)} - {""}
     for path in sorted(outside):
         inside = sorted(one.name for one in (ROOT / path).iterdir() if one.is_file()) if (ROOT / path).is_dir() else []
-        for one in {f"{path}/{name}" for name in inside} - outside or {path}:
+        for one in {f"{path}/{name}" for name in inside} - outside if inside else {path}:
             files.append(File.generated(config, f"{KEPT}/{kept_name(one)}", abs_src_path=str(ROOT / one)))
         if inside:
             lines = "".join(f'<li><a href="{kept_name(name)}">{name}</a></li>' for name in inside)
