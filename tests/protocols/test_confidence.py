@@ -11,7 +11,7 @@ from gradtoken.protocols.confidence import mixed, shown
 from tests.protocols.tiny import SIZE, numbers, picture, same, tiny_model
 from tests.reference import protocols as naive
 
-PROTOCOL = PROTOCOLS["confidence/chattopadhay2018"]
+PROTOCOL = PROTOCOLS["confidence/chattopadhyay2018"]
 
 
 def probability(net, pixels, cls):

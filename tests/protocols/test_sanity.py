@@ -28,7 +28,7 @@ from tests.protocols.tiny import (
 )
 from tests.reference import protocols as naive
 
-CLASS = PROTOCOLS["class-sensitivity/sixt2020"]
+CLASS = PROTOCOLS["class-sensitivity/rebuffi2020"]
 WEIGHTS = replace(PROTOCOLS["weight-randomisation/adebayo2018"], stages=3)
 NOISE = replace(PROTOCOLS["max-sensitivity/yeh2019"], draws=3)
 
@@ -158,7 +158,7 @@ def test_a_map_is_not_like_one_that_is_the_same_everywhere():
 
 def test_one_class_cannot_be_told_from_another():
     found = reasons(CLASS, samples(1), tiny_model(num_classes=1))
-    assert found == {"0": "BadModel: class-sensitivity/sixt2020 compares two classes; the model has 1"}
+    assert found == {"0": "BadModel: class-sensitivity/rebuffi2020 compares two classes; the model has 1"}
 
 
 def test_without_a_method_there_are_no_further_maps():

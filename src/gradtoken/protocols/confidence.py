@@ -82,7 +82,7 @@ def mixed(pixels: Tensor, black: Tensor, share: Tensor) -> Tensor:
 
 PUBLISHED = (
     Confidence(
-        name="confidence/chattopadhay2018",
+        name="confidence/chattopadhyay2018",
         paper=GRADCAM_PP,
         summary="how the predicted class's probability changes when the picture is multiplied by the map",
         pictures="ImageNet's validation part and Pascal VOC 2007, of convolutional networks",

@@ -176,7 +176,7 @@ def drawn_like(w: Tensor, generator: torch.Generator) -> Tensor:
 
 PUBLISHED = (
     ClassSensitivity(
-        name="class-sensitivity/sixt2020",
+        name="class-sensitivity/rebuffi2020",
         paper=metrics.CLASSES,
         summary="how different the maps of the predicted class and of the runner-up are",
         pictures="nothing comparable: the paper's are of other networks and settings",
