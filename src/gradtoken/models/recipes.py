@@ -156,8 +156,7 @@ def colours(values: Any) -> tuple[float, float, float]:
 
 def raised(mean: tuple[float, float, float], by: float) -> tuple[float, float, float]:
     """Each channel's number, raised."""
-    red, green, blue = mean
-    return red + by, green + by, blue + by
+    return tuple(value + by for value in mean)  # type: ignore[return-value]  # length: Preprocess checks
 
 
 def filter_name(code: Any) -> str:
