@@ -16,9 +16,9 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainin
 
 from gradtoken.comparing import compare
 from gradtoken.comparison import Comparison
-from gradtoken.draw.words import AGNOSTIC, printable
+from gradtoken.draw.words import doubts, printable
 from gradtoken.errors import BadPicture, BadSound, BadTarget, GradTokenError
-from gradtoken.explaining import PACKAGES, explain, listed, opened
+from gradtoken.explaining import explain, listed, opened
 from gradtoken.files import check_format
 from gradtoken.manual import obstacles
 from gradtoken.models.clip import asked
@@ -28,6 +28,7 @@ from gradtoken.models.sounds import Sound
 from gradtoken.outside import whole
 from gradtoken.probe import Probe
 from gradtoken.progress import showing, track
+from gradtoken.provenance import PACKAGES
 from gradtoken.result import Explanation, Explanations
 
 RESERVED = {*inspect.signature(explain).parameters, *inspect.signature(compare).parameters}  # no options of a method
@@ -182,7 +183,7 @@ def report(result: Explanation | Explanations, path: Path) -> None:
     """One line a map: the class, how sure the model is, and the file."""
     for one in result if isinstance(result, Explanations) else [result]:
         sure = "" if one.probability is None else f"  probability {one.probability:.3f}"
-        same = "" if one.class_aware else f" ({AGNOSTIC})"
+        same = f" ({'; '.join(doubts(one))})" if doubts(one) else ""
         line = printable(f"{one.name}{sure}  logit {one.logit:.3f}  {one.method}{same} -> {path}")
         console.print(line, markup=False, highlight=False)
 

@@ -89,6 +89,10 @@ class Choice:
         name = getattr(self.targets[k], "__name__", "score") if index is None else self.name(index)
         return {"target": index, "name": name, "logit": self.scores[k], "probability": probability}
 
+    def named(self) -> list[tuple[int | None, str]]:
+        """Class index, None for another score, and name of each target."""
+        return [(index, "" if index is None else self.name(index)) for index in self.indices]
+
     def name(self, index: int) -> str:
         """Label of a class, or its number."""
         if self.model.labels is None:

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from gradtoken import commands
 from gradtoken.commands.asking import Against, OfWords, Similar, sources, wanted
-from gradtoken.commands.drawing import Blank, Colours, Form, Nearest, Pictures, Threshold, styled
+from gradtoken.commands.checking import Check, checked, expect_drawn
+from gradtoken.commands.drawing import Blank, Colours, Form, Nearest, Pictures, Sheet, Threshold, styled
 from gradtoken.commands.folders import Resume, explain_folder, here, resumed
 from gradtoken.commands.scale import Again, Cluster, Engine, ShareOf, Workers
 from gradtoken.commands.shared import (
@@ -68,6 +69,7 @@ def explain(  # noqa: PLR0913
     threshold: Threshold = None,
     shared_scale: Annotated[bool, typer.Option("--shared-scale", help="One colour scale for all maps.")] = False,
     allow_blank: Blank = False,
+    check: Check = False,
     weights: Weights = None,
     labels: Labels = None,
     device: Device = None,
@@ -87,6 +89,7 @@ def explain(  # noqa: PLR0913
         style, options = styled(colours, nearest, threshold, shared_scale), parse_options(set_ or [])
         names, path = [*dict.fromkeys(method)], here(output, resume)
         chosen = options_of(names, options)
+        expect_drawn(check, named(text or [], pictures, False), words, resume)
         where = resumed(resume, (engine, workers, address, share, retry_failed), device)
         asked = wanted(target, against, similar_to)
         request = options | {"target": asked, "method": names, "words": words, "allow_blank": allow_blank}
@@ -103,7 +106,9 @@ def explain(  # noqa: PLR0913
         if words or (pictures == ["-"] and loaded.reads_texts):
             explain_texts(sources(files), loaded, request, (path, form), style)
             return
-        leave(missing + explain_all(files, loaded, request, destination, style), len(files) + missing, "pictures")
+        failed = missing + explain_all(files, loaded, request, destination, style)
+        checked(check, files, loaded, request)
+        leave(failed, len(files) + missing, "pictures")
 
 
 @app.command()
@@ -113,9 +118,7 @@ def compare(  # noqa: PLR0913
     target: Targets = None,
     methods: Annotated[list[str], typer.Option("--methods", "--method", help="all, or names; repeatable.")] = ["all"],  # noqa: B006
     set_: Settings = None,
-    output: Annotated[Path, typer.Option("--out", "-o", help="png, svg, pdf, html, npz, json.")] = Path(
-        "comparison.png"
-    ),
+    output: Sheet = Path("comparison.png"),
     rows: Annotated[str, typer.Option(help="pictures or classes: what stands together.")] = "pictures",
     schemes: Annotated[bool, typer.Option("--schemes", help="GradToken's propagation schemes instead.")] = False,
     heads: Annotated[bool, typer.Option("--heads", help="The heads of its last block, with their sign.")] = False,

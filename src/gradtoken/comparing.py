@@ -146,10 +146,13 @@ VARIED: dict[str, Callable[[Probe, dict[str, Any]], list[Step]]] = {
 def taken(step: Step, case: Case, allow_blank: bool) -> list[list[Cell]]:
     """The cells of each column of a step: one for each target."""
     try:
-        maps = [to_maps(case.probe, R)[0] for R in step.run(case.probe)]
+        found = [(R, to_maps(case.probe, R)[0]) for R in step.run(case.probe)]
         return [
-            [cell(column, case, k, m, allow_blank) for k, m in enumerate(of_column)]
-            for column, of_column in zip(step.columns, maps, strict=True)
+            [
+                cell(column, case, k, m, allow_blank, said)
+                for k, (m, said) in enumerate(zip(maps, case.doubts(R, column.method), strict=True))
+            ]
+            for column, (R, maps) in zip(step.columns, found, strict=True)
         ]
     except GradTokenError as error:
         reason = str(error)
@@ -158,7 +161,7 @@ def taken(step: Step, case: Case, allow_blank: bool) -> list[list[Cell]]:
     return [[Cell(None, reason)] * len(case.choice.targets) for _ in step.columns]
 
 
-def cell(column: Column, case: Case, k: int, relevance: Tensor, allow_blank: bool) -> Cell:
+def cell(column: Column, case: Case, k: int, relevance: Tensor, allow_blank: bool, said: tuple[str, ...] = ()) -> Cell:
     """The map of target k, (rows, columns), unless it cannot be shown."""
     if not relevance.any() and not allow_blank:
         return Cell(None, "every value is zero")
@@ -166,7 +169,7 @@ def cell(column: Column, case: Case, k: int, relevance: Tensor, allow_blank: boo
         check_maps(relevance[None, None], column.method, allow_blank)
     except BadRelevance as error:
         return Cell(None, str(error))
-    return Cell(case.explanation(relevance, k, column.method, dict(column.options)))
+    return Cell(case.explanation(relevance, k, column.method, dict(column.options), said))
 
 
 def row(case: Case, k: int, cells: list[Cell]) -> Row:

@@ -1,8 +1,6 @@
 """The simple call: a picture, a text or a sound, a model and a class in, an `Explanation` out."""
 
-import importlib.metadata
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,7 +9,7 @@ from typing import Any
 from PIL import Image
 from torch import Tensor, nn
 
-from gradtoken import manual
+from gradtoken import doubts, manual
 from gradtoken.attribution import check_maps, to_maps
 from gradtoken.choosing import Asked, Choice
 from gradtoken.errors import BadTarget, UnknownName
@@ -26,11 +24,9 @@ from gradtoken.models.sounds import Sound, open_sound
 from gradtoken.models.texts import open_text
 from gradtoken.probe import Probe
 from gradtoken.prompting import Answering, reads_of
+from gradtoken.provenance import provenance
 from gradtoken.reading import Read, Reading
 from gradtoken.result import Array, Box, Explanation, Explanations
-
-PACKAGES = {"gradtoken": "gradtoken", "torch": "torch", "timm": "timm", "transformers": "transformers"}
-PACKAGES |= {"torchvision": "torchvision", "open_clip": "open_clip_torch", "soundfile": "soundfile", "soxr": "soxr"}
 
 
 def explain(
@@ -89,12 +85,17 @@ def explain(
 
 
 Options = Mapping[str, dict[str, Any]]
+Judged = tuple[str, int, Tensor, tuple[str, ...]]  # method, number of the target, its map, what speaks against it
 
 
 def of_picture(case: "Case", chosen: Options, methods: Sequence[str], allow_blank: bool) -> list[Explanation]:
     """Methods outside, targets inside."""
-    maps = maps_of(case, chosen, methods, allow_blank)
-    return [case.explanation(m, k, name, chosen[name]) for name in methods for k, m in enumerate(maps[name])]
+    return explained(case, chosen, maps_of(case, chosen, methods, allow_blank))
+
+
+def explained(case: "Case", chosen: Options, maps: Sequence[Judged]) -> list[Explanation]:
+    """Maps with all that is known of them."""
+    return [case.explanation(m, k, name, chosen[name], said) for name, k, m, said in maps]
 
 
 def of_film(
@@ -106,17 +107,20 @@ def of_film(
     for i, number in enumerate(watched.numbers):
         shared = case.shared | {"source": f"{case.shared['source'] or 'film'}, frame {number}"}
         part = replace(case, shown=partial(watched.shown, moment=i), shared=shared)
-        found += [part.explanation(m, k, name, chosen[name]) for name in methods for k, m in enumerate(maps[name])]
+        found += explained(part, chosen, maps)
     return found
 
 
-def maps_of(case: "Case", chosen: Options, methods: Sequence[str], allow_blank: bool) -> dict[str, Tensor]:
-    """(K, rows, columns) of each method."""
-    found = {}
+def maps_of(case: "Case", chosen: Options, methods: Sequence[str], allow_blank: bool) -> list[Judged]:
+    """(rows, columns) of each method and target."""
+    found = []
     for name in methods:
-        R = METHODS[name].bind(chosen[name])(case.probe)
+        run = METHODS[name].bind(chosen[name])
+        R = run(case.probe)
         check_maps(R, name, allow_blank)
-        found[name] = to_maps(case.probe, R)[0]
+        said = zip(case.doubts(R, name), doubts.rounding(case.probe, run, R), strict=True)
+        maps = zip(to_maps(case.probe, R)[0], said, strict=True)
+        found += [(name, k, m, (*own, *more)) for k, (m, (own, more)) in enumerate(maps)]
     return found
 
 
@@ -129,8 +133,11 @@ def of_text(
         relevance = read.relevance({name: METHODS[name].bind(chosen[name]) for name in methods})
         shared = provenance(read.model) | {"picture": None, "box": None, "source": source, "note": read.note}
         for name in methods:
-            for k, words in enumerate(read.words(relevance[name], name, allow_blank)):
-                found[name, numbers[k]] = Explanation(**words, **stated(read.choice, k, name, chosen[name]), **shared)
+            rows = read.words(relevance[name], name, allow_blank)
+            said = doubts.of_words(rows, read.choice.named(), METHODS[name].class_aware)
+            for k, (words, why) in enumerate(zip(rows, said, strict=True)):
+                own = stated(read.choice, k, name, chosen[name]) | shared | {"warnings": why}
+                found[name, numbers[k]] = Explanation(**words, **own)
     return [found[name, k] for name in methods for k in range(len(found) // len({*methods}))]
 
 
@@ -227,27 +234,18 @@ class Case:
         probe = Probe(model.net, pixels[None].to(weight.device, weight.dtype), choice)
         return cls(probe, choice, picture, shown, shared)
 
-    def explanation(self, relevance: Tensor, k: int, method: str, options: dict[str, Any]) -> Explanation:
-        """A map (rows, columns) with all that is known of it, after a pass. k: number of its target."""
+    def explanation(
+        self, relevance: Tensor, k: int, method: str, options: dict[str, Any], said: tuple[str, ...] = ()
+    ) -> Explanation:
+        """A map (rows, columns) with all that is known of it, after a pass. k: number of its target; said: warnings."""
         values = self.shown(relevance.float().cpu().numpy())
-        return Explanation(**values, **stated(self.choice, k, method, options), **self.shared)
+        return Explanation(**values, **stated(self.choice, k, method, options), **self.shared, warnings=said)
+
+    def doubts(self, R: Tensor, method: str) -> list[tuple[str, ...]]:
+        """Of each target's relevance (1, K, ...) what speaks against it."""
+        return doubts.of_maps(R[0].float(), self.choice.named(), METHODS[method].class_aware)
 
 
 def on_picture(picture: Image.Image, box: Box, values: Array) -> dict[str, Any]:
     """A map of a picture as fields of an explanation."""
     return {"relevance": values, "picture": picture, "box": box}
-
-
-def provenance(model: Model) -> dict[str, Any]:
-    """What an explanation says of the model."""
-    return {
-        "model": model.name,
-        "versions": versions(),
-        "preprocessing": model.preprocess.describe(),
-        "note": model.note,
-    }
-
-
-def versions() -> dict[str, str]:
-    """Versions of what took part."""
-    return {name: importlib.metadata.version(package) for name, package in PACKAGES.items() if name in sys.modules}

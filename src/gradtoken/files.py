@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1  # of json and npz; a reader refuses what is newer
 FIELDS: tuple[str, ...] = ("box", "target", "name", "logit", "probability", "predicted", "model", "method")
-FIELDS += ("options", "versions", "preprocessing", "source", "note", "class_aware")
+FIELDS += ("options", "versions", "preprocessing", "source", "note", "class_aware", "warnings")
 
 
 def save(explanations: "list[Explanation]", path: str | os.PathLike[str], style: dict[str, Any]) -> Path:

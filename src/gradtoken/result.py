@@ -53,6 +53,7 @@ class Explanation:
     class_aware: whether the method asks for the target at all; else its map is the same for every class.
     words: of a text, what the values belong to. axes: of a sound, the seconds and hertz along the sides of its picture,
     a spectrogram; the first row of the relevance is the highest pitch.
+    warnings: what speaks against reading the map as the reason of this class, see `gradtoken.doubts`.
     """
 
     relevance: Array
@@ -73,6 +74,7 @@ class Explanation:
     class_aware: bool = True
     words: Words | None = None
     axes: Axes | None = None
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused

@@ -46,5 +46,6 @@ def fits(x: Any, W: Any) -> bool:
 
 def saved_by(pack: Any) -> bool:
     """Whether what the graph saves goes here; a checkpoint that computes again counts it, and forbids other layers."""
-    hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)
+    asked = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
+    hooks = None if asked is None else asked(True)  # older versions of PyTorch do not tell
     return bool(hooks is not None and hooks[0] == pack)

@@ -104,7 +104,7 @@ def array_of(content: bytes, kind: str) -> np.ndarray[Any, Any]:
 
 def parts_of(item: Any, relevance: Any) -> dict[str, Any]:
     """What an `Explanation` is made of, each of its type."""
-    item = {"class_aware": True, **expect(item, dict, "explanation")}  # older files lack it
+    item = {"class_aware": True, "warnings": [], **expect(item, dict, "explanation")}  # which older files lack
     missing = [name for name in FIELDS if name not in item]
     if missing:
         raise ValueError(f"{', '.join(missing)} missing")
@@ -114,6 +114,7 @@ def parts_of(item: Any, relevance: Any) -> dict[str, Any]:
     for name in ("options", "versions", "preprocessing"):
         expect(parts[name], dict, name)
     expect(parts["class_aware"], bool, "class_aware")
+    parts["warnings"] = tuple(expect(one, str, "warning") for one in expect(parts["warnings"], list, "warnings"))
     parts["target"] = None if parts["target"] is None else expect(parts["target"], int, "target")
     parts["logit"] = real(parts["logit"], "logit")
     parts["probability"] = None if parts["probability"] is None else real(parts["probability"], "probability")

@@ -21,13 +21,13 @@ from gradtoken.benchmark.request import unit_of
 from gradtoken.benchmark.rows import Row
 from gradtoken.data.sample import DataSet, Sample
 from gradtoken.errors import BadSample
-from gradtoken.explaining import provenance
 from gradtoken.inputs import apply
 from gradtoken.methods import METHODS
 from gradtoken.models.labels import find_class
 from gradtoken.models.model import Model
 from gradtoken.models.pictures import open_picture
 from gradtoken.protocols.protocol import Ask, Batch, Protocol, View
+from gradtoken.provenance import provenance
 from gradtoken.result import Explanation
 from gradtoken.state import untouched
 from gradtoken.targets import logits_of

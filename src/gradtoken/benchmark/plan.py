@@ -15,11 +15,11 @@ import torch
 from gradtoken.benchmark.short import Room
 from gradtoken.data.sample import DataSet
 from gradtoken.errors import BadData, BadTarget, UnknownName
-from gradtoken.explaining import versions
 from gradtoken.methods import METHODS
 from gradtoken.models.grouped import grouped
 from gradtoken.models.model import Model
 from gradtoken.protocols.protocol import Protocol
+from gradtoken.provenance import versions
 
 UNIT = 32  # samples; a crash costs one unit of one run, and a unit has one file for each method
 

@@ -1,5 +1,6 @@
 """What the shell can say of drawings and of what is drawn."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -9,6 +10,7 @@ Nearest = Annotated[bool, typer.Option("--nearest", help="Patches as squares, no
 Threshold = Annotated[float | None, typer.Option(help="Dim what is below this share of the maximum.")]
 Pictures = Annotated[list[str] | None, typer.Argument(help="Pictures, sounds, folders, patterns, .txt; - reads stdin.")]
 Form = Annotated[str | None, typer.Option("--format", help="png (default), svg, pdf, gif, html, npy, npz, json, txt.")]
+Sheet = Annotated[Path, typer.Option("--out", "-o", help="png, svg, pdf, html, npz, json.")]
 Blank = Annotated[bool, typer.Option("--allow-blank", help="Also draw maps that are zero.")]
 
 

@@ -17,7 +17,7 @@ from gradtoken.draw.colours import Scale
 from gradtoken.draw.panels import canvas, drawn, map_note, scale_of, ticks
 from gradtoken.draw.spectrogram import beyond_note, html_ticks
 from gradtoken.draw.style import Style
-from gradtoken.draw.words import AGNOSTIC, method, percent, printable, score
+from gradtoken.draw.words import doubts, method, percent, printable, score
 from gradtoken.errors import BadRelevance
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def template() -> str:
 def panel(one: "Explanation", among: "Sequence[Explanation]", style: Style, live: bool) -> str:
     """One map with its caption and its colour bar; live: with the picture beneath and the values."""
     name = f"<b>{text(one.name)}</b><br>{text(score(one))}<br>{text(method(one))}"
-    name += "".join(f"<br>{text(note)}" for note in [*([] if one.class_aware else [AGNOSTIC]), *beyond_note(one.axes)])
+    name += "".join(f"<br>{text(note)}" for note in [*doubts(one), *beyond_note(one.axes)])
     if one.words is not None:
         from gradtoken.draw.text_html import words
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradtoken.draw.panels import GREY, SMALL
 from gradtoken.draw.spectrogram import beyond_note
-from gradtoken.draw.words import AGNOSTIC, base_name, first_name, fit, method, percent, score
+from gradtoken.draw.words import base_name, doubts, first_name, fit, method, percent, score
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -119,7 +119,7 @@ def wrapped(line: "list[Explanation]", width: float, several: bool) -> list[Row]
 
 def map_panel(one: "Explanation", width: float, several: bool) -> Panel:
     """The target's name; probability and logit; the method where there are several."""
-    facts = [score(one), *([method(one)] if several else []), *([] if one.class_aware else [AGNOSTIC])]
+    facts = [score(one), *([method(one)] if several else []), *doubts(one)]
     facts += beyond_note(one.axes)
     return Panel(one, False, tuple(fit(one.name, width, NAME, 2, BOLD)), tuple(fit(f, width, SMALL)[0] for f in facts))
 

@@ -9,7 +9,7 @@ from rich.text import Text
 from gradtoken.draw.colours import Scale
 from gradtoken.draw.style import Style
 from gradtoken.draw.texts import Shades, clean, cut, slices, told
-from gradtoken.draw.words import AGNOSTIC, method, printable, score
+from gradtoken.draw.words import doubts, method, printable, score
 from gradtoken.errors import BadRelevance
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def terminal(explanations: "Sequence[Explanation]", few: bool = False) -> Text:
     """
     found = Text()
     for one in explanations:
-        title = [score(one), method(one), *([] if one.class_aware else [AGNOSTIC])]
+        title = [score(one), method(one), *doubts(one)]
         found.append(printable(one.name), "bold").append(f"  {printable(', '.join(title))}\n", "dim")
         if one.words is not None:
             found.append_text(coloured(one, explanations, few)).append("\n")

@@ -10,7 +10,7 @@ from gradtoken.draw.layout import BAR, BOLD, LINE, MARGIN, NAME, SPACE, Place
 from gradtoken.draw.panels import GREY, SMALL, draw_scale
 from gradtoken.draw.style import Style
 from gradtoken.draw.texts import Shades, clean, cut, slices, told
-from gradtoken.draw.words import AGNOSTIC, fit, method, score
+from gradtoken.draw.words import doubts, fit, method, score
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,7 +70,7 @@ def text_figure(explanations: "Sequence[Explanation]", foot: list[str], style: S
 def block(one: "Explanation", among: "Sequence[Explanation]", style: Style) -> Block:
     """The lines of one explanation."""
     shades = Shades.of(one, among, style)
-    facts = [score(one), method(one), *([] if one.class_aware else [AGNOSTIC])]
+    facts = [score(one), method(one), *doubts(one)]
     lines = list(flowed(one, shades))
     more = [f"the first {MOST} of {len(lines)} lines; .html shows all"] if len(lines) > MOST else []
     below = [line for note in (told(one), cut(one), *more) if note for line in fit(drawable(note), WIDE, SMALL, 3)]

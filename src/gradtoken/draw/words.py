@@ -74,6 +74,11 @@ def score(one: "Explanation | Row") -> str:
 AGNOSTIC = "same for every class"
 
 
+def doubts(one: "Explanation") -> list[str]:
+    """What is to be said against the map, each once."""
+    return list(dict.fromkeys([*([] if one.class_aware else [AGNOSTIC]), *one.warnings]))
+
+
 def method(one: "Explanation") -> str:
     """`gradtoken heads=mean`."""
     return " ".join([one.method, *(f"{name}={value}" for name, value in one.options.items())])

@@ -135,6 +135,7 @@ def figure(cell: Cell, among: Sequence[Explanation], style: Style, longest: int,
     scale = scale_of(one, among, style)
     sure = "" if one.probability is None else f'<span class="gt-p">{text(percent(one.probability))}</span>'
     name = text(title) if title else f"<b>{text(one.name)}</b> {sure}"
+    name += "".join(f'<br><span class="gt-note">{text(doubt)}</span>' for doubt in one.warnings if doubt != AGNOSTIC)
     return (
         f'<figure class="gt-map" data-map="{text(json.dumps(values(one)))}"><figcaption>{name}</figcaption>'
         f'{stack(one, scale, style, longest)}{below(one, scale, style)}<div class="gt-number"></div></figure>'
