@@ -13,7 +13,7 @@ from rich.text import Text
 
 from gradtoken import commands
 from gradtoken.commands.asking import Against, OfWords, Similar, sources, wanted
-from gradtoken.commands.checking import Check, checked, expect_drawn
+from gradtoken.commands.checking import Check, drawn
 from gradtoken.commands.drawing import Blank, Colours, Form, Nearest, Pictures, Sheet, Threshold, styled
 from gradtoken.commands.folders import Resume, explain_folder, here, resumed
 from gradtoken.commands.scale import Again, Cluster, Engine, ShareOf, Workers
@@ -31,6 +31,7 @@ from gradtoken.commands.shared import (
     loaded_model,
     only,
     out,
+    settings_of,
 )
 from gradtoken.commands.texts import Merge, Special, Texts, Windows, explain_texts, named, reading_of, some
 from gradtoken.defaults import METHOD
@@ -81,15 +82,13 @@ def explain(  # noqa: PLR0913
     retry_failed: Again = False,
 ) -> None:
     """Draw which parts of a picture or a sound, or which words of a text, speak for a class."""
-    from gradtoken.batch import Destination, explain_all, found, parse_options
-    from gradtoken.explaining import options_of
+    from gradtoken.batch import Destination, found
 
-    pictures = some(pictures, text)
+    pictures = some(pictures, text, check, words or resume)
     with friendly():
-        style, options = styled(colours, nearest, threshold, shared_scale), parse_options(set_ or [])
-        names, path = [*dict.fromkeys(method)], here(output, resume)
-        chosen = options_of(names, options)
-        expect_drawn(check, named(text or [], pictures, False), words, resume)
+        style, path = styled(colours, nearest, threshold, shared_scale), here(output, resume)
+        names = [*dict.fromkeys(method)]
+        options, chosen = settings_of(names, set_)
         where = resumed(resume, (engine, workers, address, share, retry_failed), device)
         asked = wanted(target, against, similar_to)
         request = options | {"target": asked, "method": names, "words": words, "allow_blank": allow_blank}
@@ -106,9 +105,7 @@ def explain(  # noqa: PLR0913
         if words or (pictures == ["-"] and loaded.reads_texts):
             explain_texts(sources(files), loaded, request, (path, form), style)
             return
-        failed = missing + explain_all(files, loaded, request, destination, style)
-        checked(check, files, loaded, request)
-        leave(failed, len(files) + missing, "pictures")
+        leave(missing + drawn(check, files, loaded, request, destination, style), len(files) + missing, "pictures")
 
 
 @app.command()

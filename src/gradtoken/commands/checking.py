@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gradtoken.commands.shared import complain, out, say
-from gradtoken.errors import BadTarget, GradTokenError
+from gradtoken.errors import GradTokenError
 
 if TYPE_CHECKING:
     from gradtoken.checking import Verdict
@@ -16,19 +16,25 @@ Check = Annotated[
 ]
 
 
-def expect_drawn(check: bool, texts: Sequence[Any], words: bool, resume: bool) -> None:
-    """Refuse checks of what has none."""
-    if check and (texts or words or resume):
-        raise BadTarget("--check is of pictures that are drawn now; leave it out with texts, --words and --resume")
+def drawn(
+    check: bool, files: Sequence[Any], model: Any, request: Mapping[str, Any], place: Any, style: dict[str, Any]
+) -> int:
+    """Write the maps of all pictures, and check them where that is wanted. Number of failures."""
+    from gradtoken.batch import explain_all
+
+    failed = explain_all(files, model, dict(request), place, style)
+    if check:
+        checked(files, model, request)
+    return failed
 
 
-def checked(check: bool, files: Sequence[Any], model: Any, request: Mapping[str, Any]) -> None:
-    """A table of verdicts for each picture, where it is wanted."""
+def checked(files: Sequence[Any], model: Any, request: Mapping[str, Any]) -> None:
+    """A table of verdicts for each picture."""
     from gradtoken.batch import bars
     from gradtoken.checking import check as verdicts
 
     asked = {name: value for name, value in request.items() if name not in ("allow_blank", "words")}
-    for file in files if check else ():
+    for file in files:
         try:
             with bars():
                 found = verdicts(file, model, **asked)

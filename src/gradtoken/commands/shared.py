@@ -73,6 +73,17 @@ def loaded_model(
     return loaded
 
 
+def settings_of(
+    methods: Sequence[str], given: Sequence[str] | None
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """What --set says, as it is, and for each method."""
+    from gradtoken.batch import parse_options
+    from gradtoken.explaining import options_of
+
+    options = parse_options(given or [])
+    return options, options_of(methods, options)
+
+
 def say(text: str, style: str = "") -> None:
     """One line on stdout, whatever signs it holds."""
     out.print(printable(text), style=style, markup=False, highlight=False)

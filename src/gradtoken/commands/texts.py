@@ -19,10 +19,14 @@ Windows = Annotated[
 Named = tuple[str, Any]  # a text and what a message calls it
 
 
-def some(files: list[str] | None, text: list[str] | None) -> list[str]:
-    """The files that were given; wrong usage where there is neither a file nor a text."""
+def some(files: list[str] | None, text: list[str] | None, check: bool, elsewhere: bool) -> list[str]:
+    """The files that were given; wrong usage where there is neither a file nor a text, or no picture to check."""
+    from gradtoken.models.texts import SUFFIX
+
     if not files and not text:
         raise typer.BadParameter("give pictures or .txt files, or a text with --text")
+    if check and (text or elsewhere or any(file.lower().endswith(SUFFIX) for file in files or [])):
+        raise typer.BadParameter("--check is of pictures that are drawn now: no texts, --words or --resume")
     return files or []
 
 
