@@ -247,7 +247,7 @@ def test_networks_without_a_classification_head_are_refused(tmp_path):
     t = pytest.importorskip("transformers")
     net = t.Wav2Vec2Model(t.Wav2Vec2Config(**sounds.WAVES))
     sounds.saved(tmp_path, [net, t.Wav2Vec2FeatureExtractor()])
-    with pytest.raises(BadModel, match=r"no image classification head .* nor one for texts or sounds"):
+    with pytest.raises(BadModel, match=r"no image classification head .* nor one for texts, sounds or films"):
         load(tmp_path)
 
 
