@@ -61,3 +61,11 @@ def test_a_tail_that_is_checkpointed_keeps_its_own_layers():
     mlp.forward = lambda h: checkpoint(usual, h, use_reentrant=False)
     for _ in range(2):
         torch.testing.assert_close(attribute(net, x, 1, allow_blank=True), expected)
+
+
+def test_the_first_call_on_a_model_gives_the_numbers_of_the_later_ones():
+    """Workers each learn the model anew, and their files must be the same bytes."""
+    net = zoo.timm_model(embed_dim=96).eval()
+    x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    first, later = (attribute(net, x, [[0, 2]] * 2, allow_blank=True) for _ in range(2))
+    assert torch.equal(first, later)

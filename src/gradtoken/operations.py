@@ -55,9 +55,9 @@ def multihead(record: "Recorder", _op: Op, *args: Any, **kwargs: Any) -> Any:
 
 
 def linear(record: "Recorder", op: Op, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """In the tail, whose gradient is wanted by its input alone, a product with the rows that are read."""
-    tail = record.start is not None and torch.is_grad_enabled() and saved_by(record.pack)
-    out: Tensor = rowwise_linear(input, weight, bias) if tail and fits(input, weight) else op(input, weight, bias)
+    """Where a gradient is wanted by the input alone, one of the rows that are read."""
+    rowwise = record.rowwise and torch.is_grad_enabled() and saved_by(record.pack) and fits(input, weight)
+    out: Tensor = rowwise_linear(input, weight, bias) if rowwise else op(input, weight, bias)
     with torch._C.DisableTorchFunction():
         record.follow(op, out, (input, weight))
     return out

@@ -43,6 +43,7 @@ class Recorder(TorchFunctionMode):
     """
 
     normalisers = False  # whether the sums that a softmax written by hand divides by are kept
+    rowwise = True  # whether linear layers may have a gradient by their input alone
 
     def __init__(self, start: int | None = None, until: int | None = None, limit: int | None = None) -> None:
         super().__init__()

@@ -29,6 +29,7 @@ class Tape(Recorder):
     """
 
     normalisers = True
+    rowwise = False  # rules outside of this mode must see each operation
 
     def __init__(
         self,
