@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 V := .venv
 R := .venv-release
 
-.PHONY: demo test test-all check docs docs-serve clean dist sbom audit
+.PHONY: demo test test-all check fuzz soak mutation docs docs-serve clean dist sbom audit
 
 $(V)/.core: pyproject.toml constraints.txt
 	test -x $(V)/bin/python || $(PYTHON) -m venv $(V)
@@ -25,6 +25,16 @@ test: $(V)/.dev  ## install, then run the test suite
 
 test-all: $(V)/.dev  ## the same with the slow checks
 	$(V)/bin/python -m pytest -n auto -m ''
+
+fuzz: $(V)/.dev  ## damaged inputs of every kind, many of each, and a table of what became of them
+	$(V)/bin/python -m pytest -q -m '' tests/fuzz
+
+soak: $(V)/.dev  ## ten thousand explanations in one process: memory, threads, open files
+	$(V)/bin/python -m benchmarks.soak
+
+mutation: $(V)/.dev  ## small changes of the core's code, each of which a test should notice; hours
+	$(V)/bin/python -m pip install --quiet -c constraints.txt 'cosmic-ray>=8.3'
+	$(V)/bin/python scripts/mutation.py $(FILES)
 
 check: $(V)/.dev  ## formatting, lint, types
 	$(V)/bin/ruff format --check .
