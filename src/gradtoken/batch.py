@@ -163,6 +163,8 @@ def bars() -> Iterator[None]:
 
 def compare_all(pictures: Sequence[Any], model: Model, request: dict[str, Any]) -> tuple[Comparison, int]:
     """Compare on the pictures that can be read; the others are reported. How many these are comes second."""
+    if not model.reads_sounds:
+        model.for_pictures  # noqa: B018  which refuses a model of texts
     good = []
     for picture in pictures:
         try:

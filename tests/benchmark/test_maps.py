@@ -79,7 +79,7 @@ def test_a_picture_that_cannot_be_read_is_said_and_counted(pictures, tmp_path):
     [
         ([], "--resume keeps the maps of files in the folder that --out names"),
         (["--out", "x.png"], "--resume keeps the maps of files in the folder that --out names"),
-        (["--out", "run", "--format", "gif"], "no file format '.gif'"),
+        (["--out", "run", "--format", "bmp"], "no file format '.bmp'"),
         (["--out", "run", "--target", "zebar"], "zebar"),
     ],
 )

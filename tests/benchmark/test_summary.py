@@ -136,7 +136,8 @@ def test_every_draw_has_as_many_samples():
 
 def folder_of(root, units):
     """A run folder with the rows of one method, written by hand; None leaves a unit out."""
-    settings = {"data": {"samples": 2 * len(units)}, "unit": 2, "protocol": {"name": small.PROTOCOL}}
+    data = {"name": "by hand", "samples": 2 * len(units)}
+    settings = {"data": data, "unit": 2, "protocol": {"name": small.PROTOCOL}, "model": {"name": "none"}}
     (root / "rows").mkdir(parents=True)
     (root / "manifest.json").write_text(json.dumps({"fingerprint": fingerprint_of(settings), "settings": settings}))
     folder, variant = RunFolder.open(root), Variant("a")
