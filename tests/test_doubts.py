@@ -34,8 +34,8 @@ def test_maps_of_two_classes_that_are_nearly_the_same():
     R = torch.rand(4, 4, generator=torch.Generator().manual_seed(0))
     other = R.flip(0)
     assert doubts.of_maps(torch.stack([R, 3 * R + 1e-4]), TWO, True) == [
-        ("nearly the same for dog: correlation 1.000",),
-        ("nearly the same for cat: correlation 1.000",),
+        ("nearly the same for dog (r = 1.000)",),
+        ("nearly the same for cat (r = 1.000)",),
     ]
     assert doubts.of_maps(torch.stack([R, other]), TWO, True) == [(), ()]
     assert doubts.of_maps(torch.stack([R, -R]), TWO, True) == [(), ()]  # the opposite is not the same
@@ -131,7 +131,7 @@ def test_warnings_are_saved_loaded_and_shown(tmp_path, picture):
     (one,) = gradtoken.explain(picture, model(), ["dog"], heads="mean")
     from dataclasses import replace
 
-    said = replace(one, warnings=("one patch holds 62.0 % of it", "nearly the same for <boat>: correlation 0.990"))
+    said = replace(one, warnings=("one patch holds 62.0 % of it", "nearly the same for <boat> (r = 0.990)"))
     for kind in ("json", "npz"):
         assert gradtoken.Explanation.load(said.save(tmp_path / f"a.{kind}")).warnings == said.warnings
     page = rendered([said], ".html", {}).decode()

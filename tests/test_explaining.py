@@ -116,3 +116,16 @@ def test_public_names():
         assert getattr(gradtoken, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'explian'"):
         gradtoken.explian  # noqa: B018
+
+
+def test_versions_are_known_where_nothing_was_installed(monkeypatch):
+    import importlib.metadata
+
+    from gradtoken.provenance import versions
+
+    def missing(package):
+        raise importlib.metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    assert versions()["gradtoken"] == gradtoken.__version__
+    assert versions()["torch"] == torch.__version__

@@ -46,7 +46,7 @@ def alike(R: Tensor, k: int, targets: Targets) -> tuple[str, ...]:
     most = int(found.argmax())
     if found[most] < ALIKE:
         return ()
-    return (f"nearly the same for {first_name(targets[others[most]][1])}: correlation {float(found[most]):.3f}",)
+    return (f"nearly the same for {first_name(targets[others[most]][1])} (r = {float(found[most]):.3f})",)
 
 
 def dominated(one: Tensor) -> tuple[str, ...]:

@@ -22,4 +22,12 @@ def provenance(model: Model) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Versions of what took part."""
-    return {name: importlib.metadata.version(package) for name, package in PACKAGES.items() if name in sys.modules}
+    return {name: version_of(name, package) for name, package in PACKAGES.items() if name in sys.modules}
+
+
+def version_of(name: str, package: str) -> str:
+    """As it was installed; else, where it is run from its sources, as the module itself says."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return str(getattr(sys.modules[name], "__version__", "unknown"))
