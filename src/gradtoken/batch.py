@@ -166,6 +166,8 @@ def compare_all(pictures: Sequence[Any], model: Model, request: dict[str, Any]) 
     if not model.reads_sounds:
         model.for_pictures  # noqa: B018  which refuses a model of texts
     good = []
+    if not model.reads_sounds:
+        model.for_pictures  # noqa: B018  which refuses a model of texts
     for picture in pictures:
         try:
             subject = opened(picture, model)
