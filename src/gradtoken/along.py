@@ -102,7 +102,7 @@ def gradients(probe: Probe, block: int, factors: Tensor, *, own_head: bool, prob
     if block in probe.followed and probe.attention[block].square:
         x = probe.plain.value("x", block).repeat(copies, 1, 1)
         edits["x", block] = lambda _: x
-        if own_head and block != probe.stream[-1]:
+        if own_head and block != probe.residual[-1]:
             edits |= {("out", block): keep, ("out", -1): lambda like: at_end(probe, kept["out"], like)}
     start = ("x", block) if ("x", block) in edits else None
     run = probe.run(inputs=repeated(probe.inputs, copies), edits=edits, start=start, probability=probability)
@@ -132,7 +132,7 @@ def explained(probe: Probe) -> tuple[Tensor, Scores]:
 
     if probe.picture is not None:
         return probe.grid.detach().clone(), of_pictures
-    place = ("x", probe.stream[0])
+    place = ("x", probe.residual[0])
     return probe.run(graph=False).value(*place), of_tokens
 
 

@@ -18,7 +18,8 @@ class Attention:
 
     q (B, H, N, D), k (B, H, M, D); mask is added (float) or keeps where True (bool) and broadcasts to (B, H, N, M).
     Where the model wrote its attention out by hand, `weights` (B, H, N, M) is A itself, and `normaliser` (B, H, N, 1)
-    the logarithm of the sum that it was divided by, if that was recorded.
+    the logarithm of the sum that it was divided by, if that was recorded. cross: queries are known to be others than
+    the keys, though they may be as many.
     """
 
     q: Tensor
@@ -28,6 +29,7 @@ class Attention:
     causal: bool = False
     weights: Tensor | None = None
     normaliser: Tensor | None = None
+    cross: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -36,8 +38,8 @@ class Attention:
 
     @property
     def square(self) -> bool:
-        """Whether queries and keys are the same number of tokens."""
-        return self.q.shape[2] == self.k.shape[2]
+        """Whether queries and keys are the same tokens, or at least as many."""
+        return self.q.shape[2] == self.k.shape[2] and not self.cross
 
     @property
     def width(self) -> int:

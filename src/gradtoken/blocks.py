@@ -1,6 +1,12 @@
 """Which attentions of a model work on the tokens of its last one."""
 
-from gradtoken.attention import Attention
+from collections.abc import Sequence
+
+import torch
+
+from gradtoken.attention import MASKED, Attention
+from gradtoken.call import Call
+from gradtoken.errors import NoBlocks
 
 
 def blocks_over(attentions: list[Attention | None], count: int | None) -> list[int]:
@@ -11,12 +17,46 @@ def blocks_over(attentions: list[Attention | None], count: int | None) -> list[i
     found = [len(attentions) - 1]
     after = attentions[-1]
     assert after is not None
-    for number in reversed(range(found[0])):
+    for number in reversed(range(decoder_from(attentions) if after.cross else found[0])):
         attention = attentions[number]
         if attention is not None and attention.square and follows(attention, after, count if len(found) == 1 else None):
             found.insert(0, number)
             after = attention
     return found
+
+
+def hides_later(x: Attention | Call) -> bool:
+    """Whether the first query sees no later key, as in causal attention."""
+    if x.causal or x.k.shape[-2] == 1:
+        return True
+    if x.weights is not None:
+        return not x.weights[..., 0, 1:].any()
+    if x.mask is None:
+        return False
+    seen = x.mask[..., 0, 1:]
+    return not (seen if seen.dtype == torch.bool else seen > MASKED).any()
+
+
+def decoder_from(attentions: Sequence[Attention | Call | None]) -> int:
+    """Number of the first causal attention, or how many there are where none is."""
+    return next((i for i, x in enumerate(attentions) if x is not None and hides_later(x)), len(attentions))
+
+
+def is_cross(calls: Sequence[Call]) -> bool:
+    """Whether the last attention has a decoder's tokens as queries and an encoder's as keys, which may be as many.
+
+    A decoder's own attention is causal; what follows it and is not reads the encoder.
+    """
+    return not hides_later(calls[-1]) and decoder_from(calls[:-1]) < len(calls) - 1
+
+
+def check_stream(name: str, last: Attention, residual: bool) -> None:
+    """Refuse a decoder, or queries of a detector, past whose last attention to an encoder is a residual connection."""
+    if last.cross or (residual and not last.square and last.shape[2] > 1):
+        raise NoBlocks(
+            f"in {name} the tokens of a decoder read those explained, past residual connections of their own; "
+            "this method follows one from the input to the head"
+        )
 
 
 def follows(before: Attention, after: Attention, count: int | None) -> bool:

@@ -139,7 +139,7 @@ def attentions_before(probe: "Probe", start: Place | None) -> int:
     if start is None:
         return 0
     name, block = start
-    number: int = probe.blocks[probe.stream[block] if block < 0 else block]
+    number: int = probe.blocks[probe.residual[block] if block < 0 else block]
     return number if name in ("x", "features") else number + 1
 
 
@@ -150,7 +150,7 @@ def check_restart(probe: "Probe", start: Place) -> None:
     if key not in known:
         known[key] = True  # for the pass that follows
         name, block = start
-        x = probe.plain.value(name, probe.stream[block] if block < 0 else block)
+        x = probe.plain.value(name, probe.residual[block] if block < 0 else block)
         change = (run(probe, edits={start: lambda _: x}, start=start, graph=False).scores - probe.scores).abs().max()
         known[key] = bool(change <= torch.finfo(probe.scores.dtype).eps ** 0.5 * probe.scores.abs().max())
     if not known[key]:
@@ -196,13 +196,13 @@ def micro_batches(probe: "Probe", count: int, graph: bool = False) -> Iterator[r
 def number_of(probe: "Probe", place: Place) -> int:
     """The number of the tensor at a place. Raises NoBlocks."""
     name, block = place
-    block = probe.stream[block] if block < 0 else block
-    if block not in probe.stream:
+    block = probe.residual[block] if block < 0 else block
+    if block not in probe.residual:
         raise NoBlocks(probe.missing_blocks)
     if name != "out":
         return int(getattr(probe.anatomy.blocks[probe.blocks[block]], name))
-    if block != probe.stream[-1]:
-        return number_of(probe, ("x", probe.stream[probe.stream.index(block) + 1]))
+    if block != probe.residual[-1]:
+        return number_of(probe, ("x", probe.residual[probe.residual.index(block) + 1]))
     assert probe.anatomy.end is not None
     return probe.anatomy.end
 
@@ -218,7 +218,7 @@ def numbered(probe: "Probe", edits: Mapping[Place, Edit], batch: int) -> dict[in
 
     found: dict[int, Edit] = {}
     for (name, block), edit in edits.items():
-        count = probe.attention[probe.stream[block] if block < 0 else block].shape[2]
+        count = probe.attention[probe.residual[block] if block < 0 else block].shape[2]
         found[number_of(probe, (name, block))] = partial(edited, edit, name=name, count=count)
     return found
 

@@ -1,6 +1,7 @@
 """The waist: what a method may know about one forward pass, for any model."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from gradtoken import passes
+from gradtoken import blocks, passes
 from gradtoken.align import aligned
 from gradtoken.anatomy import Anatomy, OtherPath
 from gradtoken.attention import Attention, reachable, working_dtype
@@ -134,7 +135,7 @@ class Probe:
                 f"the last attention works on {tuple(self.calls[-1].q.shape)}, not on the tokens of {self.batch} "
                 "inputs: windows or groups of tokens that cannot be put back on the picture"
             )
-        return attention
+        return replace(attention, cross=blocks.is_cross(self.calls))
 
     @once
     def dq(self) -> Tensor:
@@ -239,11 +240,17 @@ class Probe:
     # What a method may need -----------------------------------------------------------------------------------------
 
     @property
-    def stream(self) -> list[int]:
+    def residual(self) -> list[int]:
         """Which of `blocks` have a residual connection: all but an attention pooling. Raises NoBlocks for none."""
         if not self.followed or self.anatomy.end is None:
             raise NoBlocks(self.missing_blocks)
         return self.followed
+
+    @property
+    def stream(self) -> list[int]:
+        """These, where no decoder's tokens have a stream of their own. Raises NoBlocks where they do."""
+        blocks.check_stream(type(self.net).__name__, self.last, len(self.blocks) - 1 in self.residual)
+        return self.residual
 
     @property
     def grid(self) -> Tensor:

@@ -57,4 +57,5 @@ def own_gradient(probe: Probe, block: int) -> Tensor:
     run = probe.plain
     if block not in probe.followed:  # an attention pooling is part of the head
         return run.gradient("Z", block)
+    probe.stream  # noqa: B018  which refuses a decoder
     return pulled(run, ("out", block), projected(probe, run.value("out", block)), block)

@@ -71,5 +71,5 @@ def start_of(probe: Probe, baseline: Baseline, x: Tensor) -> Tensor:
     if isinstance(baseline, Mapping | tuple):
         if probe.picture is not None:
             raise BadTarget("expected a number or a picture as baseline; other inputs are one for texts alone")
-        baseline = probe.run(inputs=baseline, graph=False).value("x", probe.stream[0])
+        baseline = probe.run(inputs=baseline, graph=False).value("x", probe.residual[0])
     return fitted(baseline, x)

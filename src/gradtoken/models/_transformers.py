@@ -11,6 +11,7 @@ from gradtoken.errors import BadModel
 from gradtoken.models._heads import is_independent, library, media, note_of, subject_of
 from gradtoken.models.captions import Captions
 from gradtoken.models.clip import Towers, is_two_towers
+from gradtoken.models.elsewhere import advise
 from gradtoken.models.film import Watch
 from gradtoken.models.hub import CONTINUES, NAME, VOCABULARY, cached_folder
 from gradtoken.models.labels import Labels, in_order
@@ -41,6 +42,7 @@ def load_transformers(folder: Path, name: str, preprocess: How | None, headless:
         return towers_in(folder, name, config, preprocess)
     heads = ", ".join(config.architectures or []) or "not named"
     if not (reads or headless):
+        advise(name, config.architectures or [])
         raise BadModel(
             f"{name} has no image classification head (its architecture is {heads}), nor one for texts, sounds or "
             "films, so "
