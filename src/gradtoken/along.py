@@ -13,7 +13,7 @@ from gradtoken.inputs import apply, repeated, with_picture
 from gradtoken.lens import at_end
 from gradtoken.passes import micro_batches
 from gradtoken.probe import Probe
-from gradtoken.readout import collected, readout
+from gradtoken.readout import collected, readout, unpadded
 from gradtoken.record import Recorder
 from gradtoken.run import Place, Run, heads_in
 from gradtoken.state import untouched
@@ -149,5 +149,5 @@ def summed(probe: Probe, attributions: Tensor) -> Tensor:
     """The sum over channels. (B, K, C, H, W) -> (B, K, H, W), (B, K, N, C) -> (B, K, S)"""
     if probe.picture is not None:
         return attributions.sum(dim=2).to(probe.dq)
-    R = attributions.sum(dim=3).to(probe.dq) * probe.reachable[:, None]
+    R = attributions.sum(dim=3).to(probe.dq) * unpadded(probe)[:, None]
     return probe.layout.content(R, R.shape[2])

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gradtoken.attention import Attention, rows
+from gradtoken.attention import Attention, reachable, rows
 from gradtoken.errors import BadTarget, NoBlocks
 from gradtoken.probe import Probe
 
@@ -30,7 +30,22 @@ def readout(probe: Probe, block: int | None = None) -> Tensor:
 
 def visible_content(probe: Probe) -> Tensor:
     """Content tokens that are no padding. (B, S) bool"""
-    return probe.layout.content(probe.reachable, probe.reachable.shape[1])
+    seen = unpadded(probe)
+    return probe.layout.content(seen, seen.shape[1])
+
+
+def unpadded(probe: Probe) -> Tensor:
+    """Tokens that reach the readers through any of the blocks: all but padding. (B, M) bool
+
+    Where attention slides, the last one sees only the nearest of them.
+    """
+    seen, last = probe.reachable, probe.last
+    if last.mask is None or last.mask.shape[-2] == 1:
+        return seen
+    for attention in reversed(probe.earlier):
+        if attention.square and attention.shape[2] == seen.shape[1]:
+            seen = seen | reachable(attention, seen)
+    return seen
 
 
 def widened(probe: Probe, content: Tensor, total: int) -> Tensor:
@@ -95,7 +110,7 @@ def over_content(probe: Probe) -> list[int]:
 
 def present(probe: Probe, total: int) -> Tensor:
     """Tokens that are no padding, as weights that sum to 1. (B, total)"""
-    seen = probe.reachable.to(probe.dq.dtype)
+    seen = unpadded(probe).to(probe.dq.dtype)
     seen = seen if seen.shape[1] == total else seen.new_ones(len(seen), total)
     return seen / seen.sum(dim=1, keepdim=True)
 

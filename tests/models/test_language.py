@@ -139,6 +139,19 @@ def test_a_padded_batch_is_its_prompts_alone(model, side, method):
         assert not together[i, ~seen].any()
 
 
+@pytest.mark.parametrize("family", ["Mistral", "Gemma3Text"])
+def test_where_attention_slides_earlier_words_count_through_the_blocks_between(family):
+    """The last attention sees six tokens of twelve: GradToken's map is of these, others reach further."""
+    net, inputs = NextToken(generators.network(family).double()), given(list(range(5, 17)))
+    probe = Probe(net, inputs, 7)
+    assert probe.reachable[0].tolist() == [False] * 6 + [True] * 6
+    R = gradtoken.attribute(net, inputs, 7, heads="mean")[0]
+    assert not R[:6].any()
+    assert R[6:].all()
+    for method in ("rollout", "input_x_gradient", "attn_lrp", *(["globenc"] if family == "Mistral" else [])):
+        assert gradtoken.attribute(net, inputs, 7, method)[0].all(), method
+
+
 def test_the_rows_that_are_read(model):
     probe = Probe(model.net, batch_of(model, "left"), 7)
     assert probe.readers.nonzero().tolist() == [[i, probe.readers.shape[1] - 1] for i in range(len(PROMPTS))]

@@ -15,6 +15,7 @@ from gradtoken.attention import Attention, rows
 from gradtoken.decomposition.norms import Linearised, Norms
 from gradtoken.errors import NoBlocks
 from gradtoken.probe import Probe
+from gradtoken.readout import unpadded
 from gradtoken.run import Run
 
 BUDGET = 2**28  # bytes that the vectors of some rows may take
@@ -58,7 +59,7 @@ def rollout(probe: Probe, contribution: Contribution) -> Tensor:
         block = block_of(run, norms, number, tokens=r.shape[1])
         r = through(block, share(r), contribution)
     r = share(r)
-    return probe.layout.content(r * probe.reachable, r.shape[1])
+    return probe.layout.content(r * unpadded(probe), r.shape[1])
 
 
 def share(r: Tensor) -> Tensor:
