@@ -108,7 +108,7 @@ def passes(mutant: Mutant, tests: Sequence[str], seconds: float) -> tuple[bool, 
         sys.meta_path.insert(0, mutant)
         import pytest
 
-        os._exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]))
+        os._exit(pytest.main(["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]))
     _, status, used = os.wait4(child, 0)
     return status == 0, used.ru_utime + used.ru_stime
 

@@ -18,7 +18,7 @@ from gradtoken.models.clip import asked, expect_captions, with_picture
 from gradtoken.models.film import Watched
 from gradtoken.models.films import open_film
 from gradtoken.models.load import load
-from gradtoken.models.model import Model, Pipeline
+from gradtoken.models.model import Model, Pipeline, prepared
 from gradtoken.models.pictures import Source, open_picture
 from gradtoken.models.sounds import Sound, open_sound
 from gradtoken.models.texts import open_text
@@ -231,7 +231,8 @@ class Case:
             pixels, picture, shown = view.pixels, subject, partial(on_picture, subject, view.box)
         weight = next(model.net.parameters(), pixels)
         choice = Choice(model, targets)
-        probe = Probe(model.net, pixels[None].to(weight.device, weight.dtype), choice)
+        with prepared(model):
+            probe = Probe(model.net, pixels[None].to(weight.device, weight.dtype), choice)
         return cls(probe, choice, picture, shown, shared)
 
     def explanation(

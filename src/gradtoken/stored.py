@@ -1,9 +1,9 @@
 """Reading saved explanations. Nothing in a file is executed, and what does not fit is refused."""
 
+import ast
 import io
 import math
 import os
-import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def load(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     try:
         document, maps = reader(content)
         return [parts_of(item, m) for item, m in zip(document["explanations"], maps, strict=True)]
-    except (ValueError, KeyError, TypeError, AttributeError, LookupError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}"[:200]
     except (EOFError, OSError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         reason = f"{type(error).__name__}: {error}"[:200]
@@ -89,17 +89,17 @@ def from_npz(content: bytes) -> Parts:
 
 def array_of(content: bytes, kind: str) -> np.ndarray[Any, Any]:
     """An array of this type, whose size is compared with its header before anything is allocated."""
-    file = io.BytesIO(content)
-    if np.lib.format.read_magic(file) != (1, 0):
+    if content[:8] != b"\x93NUMPY\x01\x00":
         raise ValueError("an array has a format that is not written here")
+    start = 10 + int.from_bytes(content[8:10], "little")
     try:
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-    except (SyntaxError, tokenize.TokenError, MemoryError, RecursionError) as error:  # it is written as Python
+        told = ast.literal_eval(content[10:start].decode("latin-1").strip())
+    except (SyntaxError, MemoryError, RecursionError) as error:
         raise ValueError(f"the header of an array is damaged: {error}") from error
-    if dtype.str != kind or math.prod(shape) * dtype.itemsize != len(content) - file.tell():
-        raise ValueError(f"expected an array of type {kind}, got {dtype.str} of shape {shape}")
-    values = np.frombuffer(content, dtype, offset=file.tell())
-    return values.reshape(shape, order="F" if fortran else "C")
+    shape, itemsize = told["shape"], np.dtype(kind).itemsize
+    if told["descr"] != kind or math.prod(shape) * itemsize != len(content) - start:
+        raise ValueError(f"expected an array of type {kind}, got {told['descr']!r} of shape {shape!r}")
+    return np.frombuffer(content, kind, offset=start).reshape(shape, order="F" if told["fortran_order"] else "C")
 
 
 def parts_of(item: Any, relevance: Any) -> dict[str, Any]:
@@ -122,7 +122,14 @@ def parts_of(item: Any, relevance: Any) -> dict[str, Any]:
     parts["predicted"] = tuple((expect(n, str, "predicted"), real(p, "predicted")) for n, p in parts["predicted"])
     words = None if item.get("words") is None else words_of(expect(item["words"], dict, "words"))
     axes = None if item.get("axes") is None else axes_of(expect(item["axes"], dict, "axes"))
-    return parts | {"relevance": np.asarray(relevance), "picture": None, "words": words, "axes": axes}
+    return parts | {"relevance": values_of(relevance), "picture": None, "words": words, "axes": axes}
+
+
+def values_of(relevance: Any) -> Any:
+    """The values of a map, or of a row of it: an array, or numbers in lists."""
+    if isinstance(relevance, np.ndarray):
+        return relevance
+    return np.array([values_of(v) if isinstance(v, list) else real(v, "relevance") for v in relevance])
 
 
 def axes_of(item: dict[str, Any]) -> Axes:
@@ -149,8 +156,11 @@ def words_of(item: dict[str, Any]) -> Words:
 
 
 def real(value: Any, name: str) -> float:
-    """A number."""
-    return float(expect(value, int | float, name))
+    """A finite number."""
+    number = float(expect(value, int | float, name))
+    if not math.isfinite(number):
+        raise ValueError(f"expected {name} to be finite, got {number}")
+    return number
 
 
 def expect(value: Any, kind: Any, name: str) -> Any:

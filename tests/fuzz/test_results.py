@@ -105,6 +105,22 @@ def test_documents_that_go_too_far(content, tmp_path):
         assert loaded(tmp_path / name, document) is None
 
 
+@pytest.mark.parametrize(
+    "value",
+    [[{}, 1], ["1", "2"], [True, 2], [[1], 2], [10**400, 1], [], {}, [None]],
+    ids=lambda value: repr(value)[:20],
+)
+def test_values_that_are_no_numbers(value, tmp_path):
+    document = json.loads(saved(TEXT, ".json", tmp_path))
+    document["explanations"][0]["relevance"] = value
+    assert loaded(tmp_path / "values.json", written(document)) is None
+
+
+def test_a_number_that_no_float_holds(tmp_path):
+    content = saved(ONE, ".json", tmp_path).replace(b"4.5", b"1e999")
+    assert loaded(tmp_path / "vast.json", content) is None
+
+
 def test_a_header_of_numpy_cannot_name_objects(tmp_path):
     buffer = io.BytesIO()
     np.save(buffer, np.array([print], dtype=object), allow_pickle=True)

@@ -131,6 +131,14 @@ def test_layers_without_end(kind, key, tmp_path):
         load(root)
 
 
+def test_pictures_of_another_size_than_the_models(tmp_path):
+    root = folder_of("transformers", tmp_path)
+    settings = json.loads((root / "preprocessor_config.json").read_bytes())
+    (root / "preprocessor_config.json").write_bytes(written(settings | {"size": {"height": 24, "width": 24}}))
+    with pytest.raises(BadModel, match=r"fails on an input that was prepared .* give preprocess= that fits"):
+        gradtoken.explain(torch.zeros(20, 20, 3, dtype=torch.uint8).numpy(), load(root), 0)
+
+
 @pytest.mark.parametrize("kind", ["timm", "transformers"])
 def test_folders_with_other_files(kind, tmp_path):
     root = folder_of(kind, tmp_path / "whole")

@@ -1,13 +1,14 @@
 """A loaded network with everything that explaining it takes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from gradtoken.errors import BadModel
+from gradtoken.errors import BadModel, GradTokenError
 from gradtoken.models.captions import Captions
 from gradtoken.models.extras import need as need
 from gradtoken.models.film import Watch
@@ -16,7 +17,7 @@ from gradtoken.models.language import Vocabulary
 from gradtoken.models.preprocess import Preprocess
 from gradtoken.models.sound import Listen
 from gradtoken.models.text import Encode
-from gradtoken.models.weights import check_finite
+from gradtoken.models.weights import brief, check_finite
 
 How = Preprocess | Encode | Listen | Watch
 HEADLESS = "gives features, not classes: the target must be similarity_to(PICTURE) or a callable on its output"
@@ -139,3 +140,17 @@ def check_names(labels: Sequence[str] | None, classes: int | None) -> None:
     """Refuse labels of which there is not one for each class."""
     if labels is not None and classes and len(labels) != classes:
         raise BadModel(f"{len(labels)} class names were given for a model with {classes} classes; they must match")
+
+
+@contextmanager
+def prepared(model: Model) -> Iterator[None]:
+    """What a network raises on an input that was prepared as its settings say, as BadModel."""
+    try:
+        yield
+    except (GradTokenError, torch.OutOfMemoryError):
+        raise
+    except (RuntimeError, ValueError) as error:
+        raise BadModel(
+            f"{model.name} fails on an input that was prepared as its settings say: {brief(error)}; "
+            "give preprocess= that fits the model"
+        ) from error
