@@ -97,13 +97,16 @@ def kept(plans, roots):
     from gradtoken.benchmark.folder import RunFolder
 
     found = set()
-    for plan, root in zip(plans, roots, strict=True):
-        if (root / "manifest.json").exists():
-            folder = RunFolder.open(root)
-            for unit in plan.units:
-                if not folder.missing(plan.variants, unit) and not folder.interrupted(unit):
-                    found |= {f"{plan.protocol.name} {plan.data.ids[i]}" for i in unit}
+    begun = [(plan, RunFolder.open(root)) for plan, root in zip(plans, roots, strict=True) if is_begun(root)]
+    for plan, folder in begun:
+        for unit in plan.units:
+            if not folder.missing(plan.variants, unit) and not any(other.interrupted(unit) for _, other in begun):
+                found |= {f"{plan.protocol.name} {plan.data.ids[i]}" for i in unit}
     return found
+
+
+def is_begun(root):
+    return (root / "manifest.json").exists()
 
 
 def attempt(call, delay):

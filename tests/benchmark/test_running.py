@@ -1,7 +1,7 @@
 """A run that is stopped, damaged or repeated ends with the same rows as one that was not."""
 
 import os
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,11 +9,9 @@ import torch
 from gradtoken.benchmark.folder import RunFolder
 from gradtoken.benchmark.plan import Variant
 from gradtoken.benchmark.rows import packed, read
-from gradtoken.benchmark.running import run, run_all
+from gradtoken.benchmark.running import run
 from gradtoken.data.sample import Sample
 from gradtoken.errors import BadRun
-from gradtoken.methods import METHODS as REGISTRY
-from gradtoken.protocols.perturbation import Perturbation
 from tests.benchmark import tiny
 from tests.benchmark.test_rows import HOSTILE
 
@@ -234,37 +232,3 @@ def test_nothing_but_refusals_is_a_run_too(model, tmp_path):
     some = [Sample("a", "text", ()), Sample("b", "text", ())]
     assert tiny.reasons(tiny.rows(tmp_path, some, net=model)).keys() == {"a", "b"}
     assert passed(tiny.plan_of(some, net=model), tmp_path) == 0
-
-
-def test_protocols_that_see_a_sample_in_the_same_way_share_its_maps(model, monkeypatch, tmp_path):
-    plans = [
-        tiny.plan_of(protocol=protocol, net=model, unit=4, batch=3)
-        for protocol in (tiny.CHEFER, tiny.PUBLISHED["abpc/agcam2024"], replace(tiny.QUICK, resize="shortest"))
-    ]
-    apart = [all_rows(run(plan, tmp_path / f"apart{i}")) for i, plan in enumerate(plans)]
-    seen = tiny.replaced(monkeypatch, REGISTRY["gradtoken"].call)
-    folders = run_all(plans, [tmp_path / name for name in "abc"])
-    for one, other in zip(apart, map(all_rows, folders), strict=True):
-        tiny.same(one["gradtoken"], other["gradtoken"])
-    assert sum(seen) == 2 * tiny.COUNT  # the second protocol needs no map of its own, the third resizes in another way
-
-
-class Mirrored(Perturbation):
-    """Shows the same samples under the same names in another way."""
-
-    def view(self, sample, model):
-        view = super().view(sample, model)
-        return replace(view, inputs=view.pixels.flip(-1))
-
-
-def test_protocols_that_show_other_pixels_under_the_same_name_share_nothing(model, monkeypatch, tmp_path):
-    plans = [tiny.plan_of(protocol=protocol, net=model) for protocol in (tiny.QUICK, mirrored())]
-    apart = [all_rows(run(plan, tmp_path / f"apart{i}")) for i, plan in enumerate(plans)]
-    seen = tiny.replaced(monkeypatch, REGISTRY["gradtoken"].call)
-    for one, folder in zip(apart, run_all(plans, [tmp_path / name for name in "ab"]), strict=True):
-        tiny.same(one["gradtoken"], all_rows(folder)["gradtoken"])
-    assert sum(seen) == 2 * tiny.COUNT
-
-
-def mirrored():
-    return Mirrored(**{field.name: getattr(tiny.QUICK, field.name) for field in fields(tiny.QUICK)})

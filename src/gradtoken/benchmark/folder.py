@@ -103,8 +103,16 @@ class RunFolder:
         return {f"{BEING_KEPT}/{name}" for name in self.store.names(BEING_KEPT)}
 
     def begin_keeping(self, unit: range, keys: Iterable[str]) -> None:
-        """Say which files of a unit are now put in place."""
-        self.put(self.mark(unit), json.dumps(list(keys)).encode())
+        """Say which files of a unit are now put in place, beside those of a run that stopped."""
+        self.put(self.mark(unit), json.dumps(sorted({*self.interrupted(unit), *keys})).encode())
+
+    def end_keeping(self, unit: range, keys: Iterable[str]) -> None:
+        """Say that these are in place, whichever run began it."""
+        marked = set(self.interrupted(unit))
+        if marked.difference(keys):
+            self.put(self.mark(unit), json.dumps(sorted(marked.difference(keys))).encode())
+        elif marked:
+            self.store.delete(self.mark(unit))
 
     def interrupted(self, unit: range) -> list[str]:
         """Keys of the methods whose files of this unit were being put in place when a run stopped."""

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -112,10 +112,11 @@ def pending(job: Job, how: How, limit: int | None, say: Callable[[Event], None])
     surveys = [Survey.of(plan, folder, how.again) for plan, folder in zip(job.plans, job.folders, strict=True)]
     for number in filter(how.share.has, range(max(len(plan.units) for plan in job.plans))):
         wanted, pairs = [], 0
+        marked = {key for survey in surveys for key in survey.marked(number)}
         for survey in surveys:
             units, keys = survey.plan.units, tuple[str, ...]()
             if number < len(units) and (limit is None or units[number].start < limit):
-                keys = survey.lacking(units[number], say)
+                keys = survey.lacking(units[number], marked, say)
                 pairs += len(keys) * len(units[number])
             wanted.append(keys)
         if pairs:
@@ -136,14 +137,19 @@ class Survey:
         """As it is now."""
         return cls(plan, folder, again, folder.marks.union(*map(folder.names, plan.variants)))
 
-    def lacking(self, unit: range, say: Callable[[Event], None]) -> tuple[str, ...]:
-        """Keys of the methods that a unit lacks, in the order of the plan."""
+    def marked(self, number: int) -> list[str]:
+        """Keys of the methods whose files of a unit were being put in place when a run stopped."""
+        units = self.plan.units
+        there = number < len(units) and self.folder.mark(units[number]) in self.names
+        return self.folder.interrupted(units[number]) if there else []
+
+    def lacking(self, unit: range, marked: Set[str], say: Callable[[Event], None]) -> tuple[str, ...]:
+        """Keys of the methods that a unit lacks, in the order of the plan. marked: in any folder, so all make them."""
         variants, folder = self.plan.variants, self.folder
         there = [variant for variant in variants if folder.name(variant, unit) in self.names]
         bad = folder.missing(there, unit)
         for key, reason in bad.items():
             say({"event": "damaged", "folder": str(folder.root), "key": key, "first": unit.start, "reason": reason})
-        marked = folder.interrupted(unit) if folder.mark(unit) in self.names else ()
         good = {variant.key: variant for variant in there if variant.key not in bad and variant.key not in marked}
         if self.again:
             good = {key: variant for key, variant in good.items() if not has_failures(folder, variant, unit)}
@@ -168,7 +174,6 @@ def keep(job: Job, done: Done, say: Callable[[Event], None]) -> None:
             folder.begin_keeping(unit, files)
     for folder, unit, files in given:
         folder.keep(unit, files)
-    if len(given) > 1:
-        for folder, unit, _ in given:
-            folder.store.delete(folder.mark(unit))
+    for folder, unit, files in given:
+        folder.end_keeping(unit, files)
     say({"event": "unit", **about, "pairs": done.task.pairs, "seconds": round(done.seconds, 3)})
