@@ -92,7 +92,8 @@ class Bytes(TorchDispatchMode):
 
 
 def storages(tree: Any) -> list[torch.UntypedStorage]:
-    return [leaf.untyped_storage() for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+    """Of every tensor that has numbers: on the device `meta` there are none."""
+    return [x.untyped_storage() for x in tree_leaves(tree) if isinstance(x, Tensor) and not x.is_meta]
 
 
 def ones_like_result(op: Any, args: Any, kwargs: Any) -> Any:

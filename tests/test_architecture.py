@@ -18,7 +18,7 @@ LAYERS = [
     ["operations", "progress"],
     ["record", "anatomy", "targets", "state", "tokens", "blocks"],
     ["tape", "align"],
-    ["run", "look", "first"],
+    ["run", "look", "first", "keeping"],
     ["passes"],
     ["probe"],
     ["readout", "lens"],

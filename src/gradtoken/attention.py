@@ -42,6 +42,11 @@ class Attention:
         return self.q.shape[2] == self.k.shape[2] and not self.cross
 
     @property
+    def is_kept(self) -> bool:
+        """Whether more is known of it than its shape."""
+        return not self.q.is_meta
+
+    @property
     def width(self) -> int:
         """Numbers per token: heads times their size."""
         return self.q.shape[1] * self.q.shape[3]
@@ -49,6 +54,7 @@ class Attention:
 
 def rows(attention: Attention, start: int, stop: int) -> Tensor:
     """Rows start..stop of A, softmax written out. (B, H, stop - start, M)"""
+    check_kept(attention)
     if attention.weights is not None:
         return attention.weights[:, :, start:stop].to(working_dtype(attention.q))
     O = scores(attention, start, stop)
@@ -77,6 +83,15 @@ def scores(attention: Attention, start: int, stop: int) -> Tensor:
     return O
 
 
+def check_kept(attention: Attention) -> None:
+    """Refuse what is only a shape."""
+    if not attention.is_kept:
+        raise NoAttention(
+            "the queries and keys of this attention were not kept (memory='recompute'), and they are needed in another "
+            "order than the model computes them; use memory='keep', 'bfloat16' or 'float16'"
+        )
+
+
 def check_softmax(attention: Attention) -> None:
     """Refuse weights that are no softmax of scores."""
     if attention.weights is not None and (attention.weights.sum(dim=-1) - 1).abs().max() > 0.01:
@@ -90,6 +105,7 @@ def working_dtype(x: Tensor) -> torch.dtype:
 
 def average(attention: Attention, values: Tensor) -> Tensor:
     """(mean over heads of A) @ values, as attention again with these values. (B, M, W) -> (B, N, W)"""
+    check_kept(attention)
     if attention.weights is not None:
         return attention.weights.mean(dim=1, dtype=values.dtype) @ values
     q, k = attention.q.to(values.dtype), attention.k.to(values.dtype)

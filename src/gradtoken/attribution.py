@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from gradtoken.errors import BadRelevance, BadTarget
 from gradtoken.folded import Clips
 from gradtoken.inputs import Inputs
+from gradtoken.keeping import Memory
 from gradtoken.methods import METHODS
 from gradtoken.probe import Probe
 from gradtoken.targets import Target
@@ -20,6 +21,7 @@ def attribute(
     method: str = "gradtoken",
     *,
     allow_blank: bool = False,
+    memory: Memory = "keep",
     **options: Any,
 ) -> Tensor:
     """How much each token, or pixel, of each input speaks for a class. Raw and unscaled.
@@ -28,6 +30,8 @@ def attribute(
     inputs: a tensor, a tuple of arguments or a mapping of keyword arguments, batch first.
     target: class indices (B,) or (B, k), one index for all, None for the predicted class, or a callable from the
     model's output to scores (B,) or (B, k). All targets share one forward pass.
+    memory: of the queries and keys before the last block, `keep` them, as they are or in `bfloat16` or `float16`; or
+    `recompute` them, block by block in one more forward pass. See docs/how-to/memory.md.
     options: the method's own, see `METHODS`.
 
     Returns (B, rows, columns) for pictures, (B, H, W) for methods on the pixels that the network reads, (B, tokens) for
@@ -38,7 +42,8 @@ def attribute(
         raise BadTarget(f"expected the name of one method, got {method!r}; gradtoken.compare takes several")
     run = METHODS[method].bind(options)
     clips = Clips.of(net, inputs)
-    probe = Probe(net, inputs, target) if clips is None else Probe(clips.net, clips.pictures, target)
+    net, inputs = (net, inputs) if clips is None else (clips.net, clips.pictures)
+    probe = Probe(net, inputs, target, memory)
     relevance = run(probe)
     check_maps(relevance, method, allow_blank)
     maps = to_maps(probe, relevance)

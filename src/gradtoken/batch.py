@@ -206,7 +206,7 @@ def probe_of(model: Model) -> Probe:
         noise = (model.for_sounds if model.reads_sounds else model.for_films).noise(generator)
     else:
         noise = torch.randn(1, 3, *model.for_pictures.size, generator=generator, device="cpu")
-    return Probe(model.net, noise.to(weight.device, weight.dtype))
+    return Probe(model.net, noise.to(weight.device, weight.dtype), memory=model.memory)
 
 
 def environment() -> dict[str, str]:

@@ -31,6 +31,11 @@ def settled(call: Call) -> Call:
     return replace(call, q=apart(call.q.detach()), k=apart(call.k))
 
 
+def unchanged(call: Call) -> Call:
+    """All of a call."""
+    return call
+
+
 def apart(x: Tensor) -> Tensor:
     """X without what shares its storage: q and k are often slices of one tensor that holds v too."""
     return x.clone() if x.untyped_storage().nbytes() > x.numel() * x.element_size() else x

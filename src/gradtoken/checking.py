@@ -131,7 +131,7 @@ def batch_of(case: Case, run: Callable[[Probe], Tensor], classes: tuple[int, ...
     asked: Any = [list(classes)] if classes else case.choice
 
     def again(net: nn.Module, pixels: Tensor) -> Tensor:
-        probe = Probe(net, pixels, asked)
+        probe = Probe(net, pixels, asked, case.probe.memory)
         return to_maps(probe, run(probe)).float()
 
     x = case.probe.grid

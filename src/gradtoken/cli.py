@@ -4,6 +4,7 @@ Whatever is heavy is imported inside the commands, so that help answers at once.
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +17,7 @@ from gradtoken.commands.asking import Against, OfWords, Similar, sources, wanted
 from gradtoken.commands.checking import Check, drawn
 from gradtoken.commands.drawing import Blank, Colours, Form, Nearest, Pictures, Sheet, Threshold, styled
 from gradtoken.commands.folders import Resume, explain_folder, here, resumed
-from gradtoken.commands.scale import Again, Cluster, Engine, ShareOf, Workers
+from gradtoken.commands.scale import Again, Cluster, Engine, Keeping, ShareOf, Workers
 from gradtoken.commands.shared import (
     PARTLY,
     Device,
@@ -74,6 +75,7 @@ def explain(  # noqa: PLR0913
     weights: Weights = None,
     labels: Labels = None,
     device: Device = None,
+    memory: Keeping = "keep",
     resume: Resume = False,
     engine: Engine = "here",
     workers: Workers = None,
@@ -89,19 +91,18 @@ def explain(  # noqa: PLR0913
         style, path = styled(colours, nearest, threshold, shared_scale), here(output, resume)
         names = [*dict.fromkeys(method)]
         options, chosen = settings_of(names, set_)
+        load = partial(loaded_model, model, weights, labels, device=device, headless=bool(similar_to), memory=memory)
         where = resumed(resume, (engine, workers, address, share, retry_failed), device)
-        asked = wanted(target, against, similar_to)
-        request = options | {"target": asked, "method": names, "words": words, "allow_blank": allow_blank}
-        request |= reading_of(merge, special, windows)
+        asked, read = wanted(target, against, similar_to), reading_of(merge, special, windows)
+        request = options | read | {"target": asked, "method": names, "words": words, "allow_blank": allow_blank}
         if texts := named(text or [], pictures, resume):
-            explain_texts(texts, loaded_model(model, weights, labels, device), request, (path, form), style)
+            explain_texts(texts, load(), request, (path, form), style)
             return
         files, missing = found(pictures) if pictures != ["-"] else ([sys.stdin.buffer.read()], 0)
         if where:
-            explain_folder(files, (model, weights, labels), (asked, chosen), (output, form, style), where)
+            explain_folder(files, load, (asked, chosen), (output, form, style), where)
             return
-        destination = Destination.of(path, form, len(files))
-        loaded = loaded_model(model, weights, labels, device, bool(similar_to))
+        destination, loaded = Destination.of(path, form, len(files)), load()
         if words or (pictures == ["-"] and loaded.reads_texts):
             explain_texts(sources(files), loaded, request, (path, form), style)
             return

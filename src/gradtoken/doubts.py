@@ -64,7 +64,7 @@ def rounding(probe: Probe, run: Callable[[Probe], Tensor], R: Tensor) -> list[tu
     x = probe.picture
     if x is None or x.dtype not in HALF:
         return [()] * R.shape[1]
-    other = run(Probe(probe.net, probe.pictured(rounded_otherwise(x)), probe.target))
+    other = run(Probe(probe.net, probe.pictured(rounded_otherwise(x)), probe.target, probe.memory))
     found = pearson(R[0].float(), other[0].float()).nan_to_num(1)
     kind = str(x.dtype).removeprefix("torch.")
     told = f"rounding alone changes it in {kind}: correlation"

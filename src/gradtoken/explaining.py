@@ -232,7 +232,7 @@ class Case:
         weight = next(model.net.parameters(), pixels)
         choice = Choice(model, targets)
         with prepared(model):
-            probe = Probe(model.net, pixels[None].to(weight.device, weight.dtype), choice)
+            probe = Probe(model.net, pixels[None].to(weight.device, weight.dtype), choice, model.memory)
         return cls(probe, choice, picture, shown, shared)
 
     def explanation(

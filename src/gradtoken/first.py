@@ -57,9 +57,9 @@ class First:
         )
 
 
-def first_pass(net: nn.Module, inputs: Inputs, target: Target, start: int | None, limit: int | None) -> First:
-    """Forward, then backward through the tail; without `start` the tail is found on the way."""
-    record = Recorder(start, limit=limit)
+def first_pass(net: nn.Module, inputs: Inputs, target: Target, record: Recorder) -> First:
+    """Forward, then backward through the tail; without a `start` the tail is found on the way."""
+    start, limit = record.start, record.limit
     again: tuple[int | None, int | None] | None = None
     try:
         with torch.set_grad_enabled(start is None), saved_tensors_hooks(record.pack, record.unpack):
@@ -78,7 +78,7 @@ def first_pass(net: nn.Module, inputs: Inputs, target: Target, start: int | None
     finally:
         calls = record.close()
     if again is not None:  # the model took another path than the first time, is checkpointed, or has an unused end
-        return first_pass(net, inputs, target, *again)
+        return first_pass(net, inputs, target, Recorder(again[0], limit=again[1], keeping=record.keeping))
     return First.of(record, target, found, calls, tail)
 
 

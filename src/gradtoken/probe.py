@@ -17,9 +17,11 @@ from gradtoken.call import Call
 from gradtoken.errors import NoAttention, NoBlocks, NoGrid
 from gradtoken.first import First, first_pass, reaching, reading
 from gradtoken.inputs import Inputs, batch_of, picture_of, signature, tensors, with_picture
+from gradtoken.keeping import Memory, kept_by
 from gradtoken.lazy import once
 from gradtoken.look import Learnt, look, sequence
-from gradtoken.run import Run, heads_in, tokens_in
+from gradtoken.record import Recorder
+from gradtoken.run import Run, heads_in, past_residuals
 from gradtoken.state import original, untouched
 from gradtoken.targets import Chosen, Target
 from gradtoken.tokens import Layout
@@ -34,12 +36,14 @@ class Probe:
     inputs: a tensor, a tuple of arguments or a mapping of keyword arguments, batch first.
     target: class indices of shape (B,) or (B, K), one index for all, None for the predicted class, or a callable from
     the model's output to scores of shape (B,) or (B, K).
+    memory: what is kept of `earlier` attentions, see `gradtoken.keeping`.
 
     Nothing is computed before it is read, but for the pass that learns a new model's layout.
     """
 
-    def __init__(self, net: nn.Module, inputs: Inputs, target: Target = None) -> None:
+    def __init__(self, net: nn.Module, inputs: Inputs, target: Target = None, memory: Memory = "keep") -> None:
         self.net, self.inputs, self.target = original(net), inputs, target
+        self.memory, self.keeping = memory, kept_by(memory)
         self.batch, self.picture = batch_of(inputs), picture_of(inputs)
         self.rules: TorchFunctionMode | None = None  # of all further passes
         self.probability = False
@@ -50,7 +54,7 @@ class Probe:
     def _learn(self) -> Learnt:
         """Run the model and look at its tokens."""
         with untouched(self.net, tensors(self.inputs)):
-            self._first = first_pass(self.net, self.inputs, self.target, None, None)
+            self._first = first_pass(self.net, self.inputs, self.target, Recorder(keeping=self.keeping))
             facts = look(self)
         if facts.limit is None or not callable(self.target):  # another callable may read what this one does not
             LEARNT[self.net][signature(self.inputs)] = facts
@@ -61,7 +65,8 @@ class Probe:
         """The first pass: through the tail alone, unless a method asked for the whole graph before."""
         if self._first is None:
             with untouched(self.net, tensors(self.inputs)):
-                self._first = first_pass(self.net, self.inputs, self.target, self._facts.start, self._facts.limit)
+                record = Recorder(self._facts.start, limit=self._facts.limit, keeping=self.keeping)
+                self._first = first_pass(self.net, self.inputs, self.target, record)
             if len(self._first.calls) != self._facts.count:  # the model took another path than the first time
                 self._facts = self._learn()
         return self._first
@@ -220,13 +225,7 @@ class Probe:
     @once
     def followed(self) -> list[int]:
         """Which of `blocks` have a residual connection that was found, past an attention over all their tokens."""
-        blocks, shapes = self.anatomy.blocks, self.anatomy.shapes
-
-        def is_whole(i: int, number: int) -> bool:
-            places = [n for n in (blocks[number].x, blocks[number].features, blocks[number].middle) if n >= 0]
-            return all(tokens_in(shapes[n], self.batch, self.attention[i].shape[2]) is not None for n in places)
-
-        return [i for i, number in enumerate(self.blocks) if number in blocks and is_whole(i, number)]
+        return past_residuals(self.anatomy, self.blocks, self.attention)
 
     @property
     def missing_blocks(self) -> str:

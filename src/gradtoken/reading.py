@@ -98,7 +98,7 @@ class Read:
         found: dict[str, Array] = {}
         times = np.zeros(len(self.windows.tokens))
         for numbers, inputs in self.batches():
-            probe = Probe(self.model.net, inputs, self.choice)
+            probe = Probe(self.model.net, inputs, self.choice, self.model.memory)
             maps = {name: to_maps(probe, run(probe)).double().cpu().numpy() for name, run in methods.items()}
             for row, i in enumerate(numbers):
                 places = list(self.windows.numbers[i])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from gradtoken.attention import Attention, reachable, rows
 from gradtoken.errors import BadTarget, NoBlocks
+from gradtoken.keeping import summed_again
 from gradtoken.probe import Probe
 
 Matrix = Callable[[int, int], Tensor]  # rows start ... stop of a matrix for each target, (B, K or 1, stop - start, M)
@@ -73,6 +75,16 @@ def chunks(attention: Attention, start: int, stop: int) -> list[tuple[int, int]]
     B, H, _, M = attention.shape
     size = max(1, CELLS // (B * H * M))
     return [(i, min(i + size, stop)) for i in range(start, stop, size)]
+
+
+def summed(probe: Probe, f: Callable[[Attention], Tensor], blocks: list[Attention]) -> Tensor:
+    """Sum of f(A) over the attentions before the last, or the last few of them; computed again if they were not kept.
+
+    blocks: `probe.earlier`, or an end of it.
+    """
+    if blocks[0].is_kept:
+        return reduce(torch.add, map(f, blocks))
+    return summed_again(probe.net, probe.inputs, probe.blocks[-1 - len(blocks) : -1], f)
 
 
 def through(attention: Attention, row: Tensor, E: Matrix) -> Tensor:

@@ -8,7 +8,7 @@ pass is dropped again whenever a later attention begins; only the tail's share s
 run saves even that: no graph is built before it.
 """
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-from gradtoken.call import Call, settled
+from gradtoken.call import Call, settled, unchanged
 from gradtoken.operations import HANDLERS, RESHAPES, Op
 
 EMPTY = torch.empty(0), torch.empty(0)
@@ -37,7 +37,7 @@ class Unread(Exception):
 class Recorder(TorchFunctionMode):
     """Collects `calls` and `grids`; see the module's text. `until`: how many calls end the forward pass with `Enough`.
 
-    `limit`: how many calls count; those after are none of ours.
+    `limit`: how many calls count; those after are none of ours. `keeping`: what is kept of each call but the last.
     `unfinished` counts what looked like an attention since the last call, but did not end like one; `unread` is the sum
     of these up to the last call: attentions that take no part in an explanation.
     """
@@ -45,9 +45,15 @@ class Recorder(TorchFunctionMode):
     normalisers = False  # whether the sums that a softmax written by hand divides by are kept
     rowwise = True  # whether linear layers may have a gradient by their input alone
 
-    def __init__(self, start: int | None = None, until: int | None = None, limit: int | None = None) -> None:
+    def __init__(
+        self,
+        start: int | None = None,
+        until: int | None = None,
+        limit: int | None = None,
+        keeping: Callable[[Call], Call] = unchanged,
+    ) -> None:
         super().__init__()
-        self.start, self.until, self.limit = start, until, limit
+        self.start, self.until, self.limit, self.keeping = start, until, limit, keeping
         self.calls: list[Call] = []
         self.grids: list[tuple[int, int]] = []
         self.segments: list[list[list[Tensor]]] = [[]]
@@ -96,7 +102,7 @@ class Recorder(TorchFunctionMode):
         collector cannot see, so it has to be opened by hand.
         """
         self.drop()
-        calls = [self.settle(call) for call in self.calls]
+        calls = [*self.calls[:-1], *map(self.settle, self.calls[-1:])]
         self.calls.clear()
         self.marks.clear()
         self.operands, self.end = (None, None), EMPTY
@@ -130,7 +136,7 @@ class Recorder(TorchFunctionMode):
     def confirm(self, call: Call) -> None:
         """Note that the products since its site were an attention; so the one before it is not the last."""
         if self.calls:
-            self.calls[-1] = self.settle(self.calls[-1])
+            self.calls[-1] = self.settle(self.keeping(self.calls[-1]))
         self.calls.append(call)
         self.unread += self.unfinished - (call.weights is not None)
         self.unfinished = 0

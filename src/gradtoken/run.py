@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from gradtoken.align import align
+from gradtoken.anatomy import Anatomy
 from gradtoken.attention import Attention, rows, working_dtype
 from gradtoken.errors import NoBlocks
 from gradtoken.tape import same
@@ -96,6 +97,18 @@ class Run:
         dZ = self.gradient("Z", block)[..., start:stop, :]
         result: Tensor = dZ @ self.value("v", block)[:, None].mT
         return result
+
+
+def past_residuals(anatomy: Anatomy, numbers: list[int], attention: list[Attention]) -> list[int]:
+    """Which of these attentions have a residual connection that was found, past all of their tokens."""
+    blocks, shapes = anatomy.blocks, anatomy.shapes
+
+    def is_whole(i: int, number: int) -> bool:
+        batch, _, count, _ = attention[i].shape
+        places = [n for n in (blocks[number].x, blocks[number].features, blocks[number].middle) if n >= 0]
+        return all(tokens_in(shapes[n], batch, count) is not None for n in places)
+
+    return [i for i, number in enumerate(numbers) if number in blocks and is_whole(i, number)]
 
 
 class View(NamedTuple):

@@ -171,6 +171,7 @@ def about_model(model: Model) -> dict[str, Any]:
         "weights": digest_of_weights(model),
         "layers": digest_of_ids([layers]),
         "dtype": str(next(model.net.parameters()).dtype),
+        **({} if model.memory == "keep" else {"memory": model.memory}),
     }
 
 

@@ -84,7 +84,7 @@ def batch_of(plan: Plan, ready: Sequence[Ready]) -> Batch:
         views=[one.view for one in ready],
         targets=targets,
         logits=torch.stack([one.logits for one in ready]),
-        probe=Probe(plan.model.net, inputs, [list(t) for t in targets]),
+        probe=Probe(plan.model.net, inputs, [list(t) for t in targets], plan.model.memory),
         predict=predictor(plan),
         most=plan.chunk,
         black=black_of(plan),
@@ -106,7 +106,7 @@ def rows_of(plan: Plan, batch: Batch, variant: Variant, maps: Maps | None = None
     explain = partial(maps_of, variant, batch.views[0].id)
     try:
         asks = plan.protocol.asks_of(METHODS[variant.method].class_aware)
-        known = replace(batch, again=lambda net, pixels: explain(Probe(net, pixels, targets)))
+        known = replace(batch, again=lambda net, pixels: explain(Probe(net, pixels, targets, plan.model.memory)))
         measures = plan.protocol.measure(known, shared(plan, batch, variant, explain, maps), asks)
     except FAILURES as error:
         if is_short(error) or isinstance(error, LOST_DEVICE):

@@ -1,13 +1,13 @@
 """The shell's way with folders of pictures that take long: `gradtoken explain FOLDER --out DIR --resume`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gradtoken.commands.shared import FAILED, PARTLY, complain, loaded_model, say
+from gradtoken.commands.shared import FAILED, PARTLY, complain, say
 from gradtoken.errors import BadTarget
 
 if TYPE_CHECKING:
@@ -50,14 +50,14 @@ def here(output: str | None, resume: bool) -> Path | None:
 
 def explain_folder(
     files: Sequence[Any],
-    model: tuple[str, Path | None, Path | None],
+    load: Callable[..., Any],
     request: tuple[Sequence[Any] | None, Mapping[str, Mapping[str, Any]]],
     place: tuple[str | None, str | None, Mapping[str, Any]],
     where: "Placed",
 ) -> None:
     """Maps of all pictures in a run's folder; leaves with the exit code that says how it went.
 
-    model: name, weights, labels. request: targets, and options by method. place: --out, --format, style of drawings.
+    load: the model, on a device. request: targets, and options by method. place: --out, --format, style of drawings.
     """
     from gradtoken.benchmark.maps import plan_of
     from gradtoken.benchmark.running import run_all
@@ -69,7 +69,7 @@ def explain_folder(
     root = checked(output, form, files)
     limit_threads(where.threads)
     targets, options = request
-    loaded = asked(loaded_model(*model, where.device), targets or [None])
+    loaded = asked(load(device=where.device), targets or [None])
     plan = plan_of(files, loaded, targets or [None], options)
     try:
         with live() as tell:

@@ -1,4 +1,4 @@
-"""Options of the shell that say where a run is computed, and on which device."""
+"""Options of the shell that say where and how a run is computed."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +19,7 @@ ShareOf = Annotated[
     str | None, typer.Option("--share", help="I/N: part I, from 0, of N; or all. Else as Slurm or torchrun say.")
 ]
 Again = Annotated[bool, typer.Option("--retry-failed", help="Also compute again where samples failed.")]
+Keeping = Annotated[str, typer.Option("--memory", help="Of queries and keys: keep, bfloat16, float16, recompute.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Of PyTorch, for each worker.")]
 
 

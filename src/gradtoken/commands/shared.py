@@ -62,12 +62,17 @@ def data_options(settings: Sequence[str], path: Path, kind: str | None) -> dict[
 
 
 def loaded_model(
-    name: str, weights: Path | None, labels: Path | None, device: str | None, headless: bool = False
+    name: str,
+    weights: Path | None,
+    labels: Path | None,
+    device: str | None,
+    headless: bool = False,
+    memory: Any = "keep",
 ) -> Any:
     """The model; what should be known of it is said on stderr."""
     from gradtoken.models.load import load
 
-    loaded = load(name, weights=weights, labels=labels, device=device, headless=headless)
+    loaded = load(name, weights=weights, labels=labels, device=device, headless=headless, memory=memory)
     if loaded.note:
         err.print(f"model {loaded.name}: {loaded.note}", style="dim", highlight=False)
     return loaded

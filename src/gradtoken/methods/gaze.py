@@ -10,7 +10,7 @@ from gradtoken.errors import UnknownName
 from gradtoken.methods import METHODS
 from gradtoken.methods.gradtoken import average_matmul
 from gradtoken.probe import Probe
-from gradtoken.readout import first_block, readout, visible_content, widened
+from gradtoken.readout import first_block, readout, summed, visible_content, widened
 from gradtoken.softmax import check_choice, gained
 
 Spread = Literal["shares", "average", "none"]
@@ -67,10 +67,10 @@ def by_shares(probe: Probe, s: Tensor) -> Tensor:
     blocks, total = probe.earlier, probe.earlier[0].shape[2]
     seen = visible_content(probe).to(s.dtype)
     content = widened(probe, seen, total)
-    drawn = torch.stack([average_rows(A, content) for A in blocks]).sum(dim=0)
+    drawn = summed(probe, lambda A: average_rows(A, content), blocks)
     drawn = probe.layout.content(drawn, drawn.shape[1])[:, None]
     values = widened(probe, s / drawn.where(drawn > 0, 1), total).mT.contiguous()
-    spread = torch.stack([average(A, values) for A in blocks]).sum(dim=0)
+    spread = summed(probe, lambda A: average(A, values), blocks)
     return probe.layout.content(spread.mT, total) * seen[:, None]
 
 

@@ -9,7 +9,7 @@ from gradtoken.attention import Attention, average, average_rows
 from gradtoken.errors import BadTarget, UnknownName
 from gradtoken.methods import METHODS
 from gradtoken.probe import Probe
-from gradtoken.readout import present, readout, widened
+from gradtoken.readout import present, readout, summed, widened
 
 Propagation = Literal["none", "rollout_elementwise", "rollout_matmul", "average_elementwise", "average_matmul"]
 Heads = Literal["relu_mean", "mean"]
@@ -86,7 +86,7 @@ def average_matmul(probe: Probe, M: Tensor, blocks: list[Attention]) -> Tensor:
     """Abar M with Abar = sum of the blocks' head means / L: a token collects from those it attends to (eq. 14, 16)."""
     L = len(probe.earlier) + 1
     values = values_of(probe, M, blocks)
-    total = torch.stack([average(A, values) for A in blocks]).sum(dim=0)
+    total = summed(probe, lambda A: average(A, values), blocks)
     return narrowed(probe, total / L, M)
 
 
@@ -102,7 +102,7 @@ def rollout_matmul(probe: Probe, M: Tensor, blocks: list[Attention]) -> Tensor:
 def average_elementwise(probe: Probe, M: Tensor, blocks: list[Attention]) -> Tensor:
     """The readout's row of Abar, times M."""
     r = row_of(probe, blocks)
-    row = torch.stack([average_rows(A, r) for A in blocks]).sum(dim=0) / (len(probe.earlier) + 1)
+    row = summed(probe, lambda A: average_rows(A, r), blocks) / (len(probe.earlier) + 1)
     return probe.layout.content(row, row.shape[1])[:, None, None] * M
 
 

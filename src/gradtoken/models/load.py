@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from gradtoken.errors import BadModel, GradTokenError, UnknownName
+from gradtoken.keeping import Memory, kept_by
 from gradtoken.models import _heads, _open_clip, _pipelines, _timm, _torchvision, _transformers
 from gradtoken.models.bundled import load_bundled
 from gradtoken.models.clip import is_two_towers, with_captions
@@ -68,6 +69,7 @@ def load(
     device: torch.device | str | None = None,
     dtype: torch.dtype | str | None = None,
     headless: bool = False,
+    memory: Memory = "keep",
 ) -> Model:
     """The model with its own preprocessing and class names, in evaluation mode, float32 unless `dtype` says otherwise.
 
@@ -77,7 +79,10 @@ def load(
     labels, preprocess: instead of the model's own; labels as names, index -> name, or a file with them. A model of
     pictures and captions takes labels as captions, and becomes a classifier with these as its classes.
     headless: also accept a model that gives features instead of classes.
+    memory: what is kept of the queries and keys of all blocks but the last: `keep`; `bfloat16` or `float16`, rounded;
+    or `recompute`, nothing, for one more forward pass.
     """
+    kept_by(memory)  # refuses another word
     names = None if labels is None else Labels.of(labels)
     if not isinstance(model, str | os.PathLike):
         if weights is not None:
@@ -93,9 +98,9 @@ def load(
     if loaded.captions is not None and names is not None:
         if len({*names}) < len(names):
             raise BadModel(f"expected captions that differ as classes, got {len(names)} with repetitions")
-        return with_captions(loaded, names.names)
+        return with_captions(replace(loaded, memory=memory), names.names)
     prepared = loaded.preprocess if isinstance(loaded.preprocess, Prompts) else preprocess or loaded.preprocess
-    loaded = replace(loaded, labels=names or loaded.labels, preprocess=prepared)
+    loaded = replace(loaded, labels=names or loaded.labels, preprocess=prepared, memory=memory)
     check_names(loaded.labels, count)
     return loaded
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gradtoken.errors import BadModel, GradTokenError
+from gradtoken.keeping import Memory
 from gradtoken.models.captions import Captions
 from gradtoken.models.extras import need as need
 from gradtoken.models.film import Watch
@@ -37,6 +38,7 @@ class Model:
 
     note: what the user should know, or "". independent: whether each class has a probability of its own, a sigmoid,
     as several of them may be there. captions: how captions are read, of a network with a tower for them.
+    memory: what explaining it keeps, see `gradtoken.keeping`.
     """
 
     net: nn.Module
@@ -47,6 +49,7 @@ class Model:
     note: str = ""
     independent: bool = False
     captions: Captions | None = None
+    memory: Memory = "keep"
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Of the classes: a softmax, or where they are independent of each other sigmoids. (..., classes)"""
