@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -125,6 +125,7 @@ def same(x: Tensor) -> Tensor:
 
 
 # Shapes of results, for operations that are passed over ---------------------------------------------------------------
+# The first use of `torch.broadcast_shapes`, or of tensors on "meta", imports sympy, which takes as long as a map.
 
 
 def projected(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[int, ...]:  # noqa: ARG001
@@ -138,20 +139,26 @@ def attended(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> t
 def multiplied(a: Tensor, b: Tensor, **_: Any) -> tuple[int, ...]:
     if min(a.ndim, b.ndim) < 2:
         return by_meta(torch.matmul, a, b)
-    batch: tuple[int, ...] = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])  # type: ignore[no-untyped-call]
-    return (*batch, a.shape[-2], b.shape[-1])
+    return (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1])
 
 
 def broadcast(a: Any, b: Any, **_: Any) -> tuple[int, ...]:
-    shapes = {x.shape for x in (a, b) if isinstance(x, Tensor)}
-    if len(shapes) == 1:
-        return shapes.pop()
-    shape: tuple[int, ...] = torch.broadcast_shapes(*shapes)  # type: ignore[no-untyped-call]
-    return shape
+    return np.broadcast_shapes(*(x.shape for x in (a, b) if isinstance(x, Tensor)))
 
 
 def unchanged(x: Tensor, *_: Any, **__: Any) -> tuple[int, ...]:
     return x.shape
+
+
+def convolved(x: Tensor, weight: Tensor, bias: Tensor | None = None, *how: Any, **named: Any) -> tuple[int, ...]:  # noqa: ARG001
+    """As a convolution of one channel; how: stride, padding, dilation, groups."""
+    named.pop("groups", None)
+    one = F.conv2d(x.narrow(-3, 0, 1), weight[:1, :1], None, *how[:3], **named)
+    return (*x.shape[:-3], weight.shape[0], *one.shape[-2:])
+
+
+def added(_: Tensor, a: Tensor, b: Tensor, **__: Any) -> tuple[int, ...]:
+    return (*a.shape[:-1], b.shape[-1])
 
 
 def by_meta(op: Op, *args: Any, **kwargs: Any) -> tuple[int, ...]:
@@ -170,7 +177,8 @@ SHAPES: dict[Op, Callable[..., tuple[int, ...]]] = {
     **dict.fromkeys(PRODUCTS, multiplied),
     **dict.fromkeys((*SOFTMAXES, F.layer_norm, F.gelu, F.silu), unchanged),
     **dict.fromkeys((*ADDS, *SCALINGS), broadcast),
-    **{op: partial(by_meta, op) for op in (F.conv2d, torch.addmm, torch.baddbmm)},
+    F.conv2d: convolved,
+    **dict.fromkeys((torch.addmm, torch.baddbmm), added),
 }
 
 

@@ -14,6 +14,8 @@ MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 
 def printable(text: str) -> str:
     """One line without control characters, which fonts and SVG cannot show."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else " " if c.isspace() else "�" for c in text)
 
 

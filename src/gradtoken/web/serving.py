@@ -1,19 +1,19 @@
 """The page as a server: what it lets in, what it says, and what it leaves behind, which is nothing."""
 
-import inspect
 import os
 import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from importlib.resources import files
 from importlib.util import find_spec
 from typing import Any
 from urllib.parse import unquote
 
 from gradtoken.errors import GradTokenError, MissingExtra
+from gradtoken.web.imports import no_stubs, unswept, without
 from gradtoken.web.settings import Settings
 from gradtoken.web.visits import Desk, Upload
 
@@ -68,8 +68,9 @@ class Warming(threading.Thread):
 
     def run(self) -> None:
         try:
+            with unswept():
+                from gradtoken.web import actions  # noqa: F401  and all that it imports
             self.desk.shelf.get(self.desk.settings.models[0])
-            from gradtoken.web import actions  # noqa: F401  and all that it imports
         except GradTokenError as error:
             self.failure = error
             self.server.should_exit = True
@@ -95,7 +96,7 @@ def listening(settings: Settings) -> socket.socket:
 def build(desk: Desk, folder: str) -> Any:
     """The application. folder: for whatever gradio writes; pictures are kept in memory only."""
     os.environ.update(QUIET | {"GRADIO_TEMP_DIR": folder})
-    with no_stubs():
+    with unswept(), no_stubs(), without("pyarrow", "IPython"):
         import gradio as gr
     import fastapi
 
@@ -120,26 +121,6 @@ def build(desk: Desk, folder: str) -> Any:
         head=f"<script>{text_of('page.js')}</script>",
     )
     return Guard(app, settings)
-
-
-@contextmanager
-def no_stubs() -> Iterator[None]:
-    """Keep gradio from writing a .pyi file beside each of its sources when it is imported, which takes a third of that.
-
-    It leaves out classes whose file is not known.
-    """
-    find = inspect.getfile
-
-    def hidden(thing: Any) -> str:
-        if isinstance(thing, type) and thing.__module__.startswith("gradio."):
-            raise OSError(f"{thing} of gradio needs no stub")
-        return find(thing)
-
-    inspect.getfile = hidden  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        inspect.getfile = find
 
 
 def text_of(name: str) -> str:
