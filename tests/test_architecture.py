@@ -40,6 +40,7 @@ LAYERS = [
     ["reading"],
     ["prompting"],
     ["doubts", "provenance"],
+    ["answering"],
     ["explaining"],
     ["comparing", "checking", "erasing"],
     ["benchmark"],

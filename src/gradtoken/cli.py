@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gradtoken import commands
-from gradtoken.commands.asking import Against, OfWords, Similar, sources, wanted
+from gradtoken.commands.asking import Against, OfWords, Prompt, Similar, sources, wanted
 from gradtoken.commands.checking import Check, drawn
 from gradtoken.commands.drawing import Blank, Colours, Form, Nearest, Pictures, Sheet, Threshold, styled
 from gradtoken.commands.folders import Resume, explain_folder, here, resumed
@@ -59,6 +59,7 @@ def explain(  # noqa: PLR0913
     against: Against = None,
     similar_to: Similar = None,
     words: OfWords = False,
+    prompt: Prompt = None,
     method: Annotated[list[str], typer.Option(help="See `gradtoken methods`; repeatable.")] = [METHOD],  # noqa: B006
     set_: Settings = None,
     output: Annotated[str | None, typer.Option("--out", "-o", help="A file, or a folder.")] = None,
@@ -89,12 +90,11 @@ def explain(  # noqa: PLR0913
     pictures = some(pictures, text, check, words or resume)
     with friendly():
         style, path = styled(colours, nearest, threshold, shared_scale), here(output, resume)
-        names = [*dict.fromkeys(method)]
-        options, chosen = settings_of(names, set_)
+        options, chosen = settings_of(names := [*dict.fromkeys(method)], set_)
         load = partial(loaded_model, model, weights, labels, device=device, headless=bool(similar_to), memory=memory)
         where = resumed(resume, (engine, workers, address, share, retry_failed), device)
         asked, read = wanted(target, against, similar_to), reading_of(merge, special, windows)
-        request = options | read | {"target": asked, "method": names, "words": words, "allow_blank": allow_blank}
+        request = options | read | dict(target=asked, method=names, words=words, prompt=prompt, allow_blank=allow_blank)
         if texts := named(text or [], pictures, resume):
             explain_texts(texts, load(), request, (path, form), style)
             return

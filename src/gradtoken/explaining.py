@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from gradtoken import doubts, manual
+from gradtoken.answering import Options, of_text, reads_about, stated
 from gradtoken.attribution import check_maps, to_maps
 from gradtoken.choosing import Asked, Choice
 from gradtoken.errors import BadTarget, UnknownName
@@ -23,7 +24,7 @@ from gradtoken.models.pictures import Source, open_picture
 from gradtoken.models.sounds import Sound, open_sound
 from gradtoken.models.texts import open_text
 from gradtoken.probe import Probe
-from gradtoken.prompting import Answering, reads_of
+from gradtoken.prompting import reads_of
 from gradtoken.provenance import provenance
 from gradtoken.reading import Read, Reading
 from gradtoken.result import Array, Box, Explanation, Explanations
@@ -36,6 +37,7 @@ def explain(
     method: str | Sequence[str] = "gradtoken",
     *,
     words: bool = False,
+    prompt: str | None = None,
     allow_blank: bool = False,
     **options: Any,
 ) -> Explanation | Explanations:
@@ -50,41 +52,42 @@ def explain(
     or a list of these, which share one forward pass. For a model of pictures and captions, captions.
     method: one of `METHODS`, or a list. options: the method's own.
     words: explain the words of the captions instead of the picture.
+    prompt: for a model that continues texts about pictures, such as LLaVA, the text; the picture is where it says so.
     allow_blank: keep maps that are zero everywhere, which are an error otherwise.
 
     An option goes to each of the methods that have it; where they should differ, `**{"rollout.start": 2}`. For texts
     there are also merge="max", special=False and windows=None, see `gradtoken.reading.Reading`.
 
     Returns an `Explanation`, or `Explanations` (methods outside, targets inside) where a list was asked for; of a film
-    `Explanations`, moments outside.
+    `Explanations`, moments outside; of a picture with a prompt likewise, its maps and then the words.
     """
-    single = isinstance(target, str) or not isinstance(target, Sequence)
+    single = prompt is None and (isinstance(target, str) or not isinstance(target, Sequence))
     methods = [method] if isinstance(method, str) else list(method)
     reading, options = Reading.among(options)
     chosen = options_of(methods, options)
-    loaded, targets = model if isinstance(model, Model) else load(model), listed(target)
+    loaded, targets, source = model if isinstance(model, Model) else load(model), listed(target), file_name(picture)
     if words:
-        image, source = open_picture(picture), file_name(picture)
-        about = with_picture(loaded, image, source)
+        about = with_picture(loaded, open_picture(picture), source)
         captions = expect_captions(loaded, targets)
         reads = [(Read.of(one, about, [0], reading or Reading()), [k]) for k, one in enumerate(captions)]
         found = of_text(reads, chosen, methods, allow_blank, source)
+    elif prompt is not None:
+        reads = reads_about(picture, prompt, loaded, targets, reading or Reading())
+        found = of_text(reads, chosen, methods, allow_blank, source)
     elif loaded.reads_texts:
         reads = reads_of(open_text(picture), loaded, targets, reading or Reading())
-        found = of_text(reads, chosen, methods, allow_blank, "" if isinstance(picture, str) else file_name(picture))
+        found = of_text(reads, chosen, methods, allow_blank, "" if isinstance(picture, str) else source)
     elif loaded.watches_films:
         expect_no_reading(reading, loaded)
         watched = loaded.for_films(open_film(picture, loaded.for_films.count))
-        case = Case.of(watched, file_name(picture), loaded, targets)
+        case = Case.of(watched, source, loaded, targets)
         return Explanations(tuple(of_film(watched, case, chosen, methods, allow_blank)))
     else:
         expect_no_reading(reading, loaded)
-        case = Case.of(opened(picture, loaded), file_name(picture), loaded, targets)
-        found = of_picture(case, chosen, methods, allow_blank)
+        found = of_picture(Case.of(opened(picture, loaded), source, loaded, targets), chosen, methods, allow_blank)
     return found[0] if single and isinstance(method, str) else Explanations(tuple(found))
 
 
-Options = Mapping[str, dict[str, Any]]
 Judged = tuple[str, int, Tensor, tuple[str, ...]]  # method, number of the target, its map, what speaks against it
 
 
@@ -122,30 +125,6 @@ def maps_of(case: "Case", chosen: Options, methods: Sequence[str], allow_blank: 
         maps = zip(to_maps(case.probe, R)[0], said, strict=True)
         found += [(name, k, m, (*own, *more)) for k, (m, (own, more)) in enumerate(maps)]
     return found
-
-
-def of_text(
-    reads: Sequence[Answering], chosen: Options, methods: Sequence[str], allow_blank: bool, source: str
-) -> list[Explanation]:
-    """Methods outside, targets inside."""
-    found: dict[tuple[str, int], Explanation] = {}
-    for read, numbers in reads:
-        relevance = read.relevance({name: METHODS[name].bind(chosen[name]) for name in methods})
-        shared = provenance(read.model) | {"picture": None, "box": None, "source": source, "note": read.note}
-        for name in methods:
-            rows = read.words(relevance[name], name, allow_blank)
-            said = doubts.of_words(rows, read.choice.named(), METHODS[name].class_aware)
-            for k, (words, why) in enumerate(zip(rows, said, strict=True)):
-                own = stated(read.choice, k, name, chosen[name]) | shared | {"warnings": why}
-                found[name, numbers[k]] = Explanation(**words, **own)
-    return [found[name, k] for name in methods for k in range(len(found) // len({*methods}))]
-
-
-def stated(choice: Choice, k: int, method: str, options: dict[str, Any]) -> dict[str, Any]:
-    """What an explanation says of target k and of its method, after a pass."""
-    aware = METHODS[method].class_aware
-    own = {"method": method, "options": options, "class_aware": aware, "predicted": choice.predicted()}
-    return own | choice.facts(k)
 
 
 def expect_no_reading(reading: Reading | None, model: Model) -> None:

@@ -13,6 +13,7 @@ from gradtoken.attribution import check_maps, to_maps
 from gradtoken.choosing import Choice
 from gradtoken.errors import BadText, GradTokenError
 from gradtoken.inputs import call, tensors
+from gradtoken.models.answers import Seen
 from gradtoken.models.model import Model
 from gradtoken.models.text import Windows
 from gradtoken.pieces import MEANINGS, Grouping, check_merge
@@ -59,13 +60,14 @@ def keywords(*, merge: str, special: bool, windows: int | None) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Read:
-    """A text as a model reads it, and what is asked of it."""
+    """A text as a model reads it, and what is asked of it. seen: a picture in it."""
 
     text: str
     model: Model
     windows: Windows
     choice: Choice
     reading: Reading
+    seen: Seen | None = None
 
     @classmethod
     def of(cls, text: str, model: Model, targets: Sequence[Any], reading: Reading) -> "Read":
@@ -110,9 +112,13 @@ class Read:
 
     def words(self, R: Array, method: str, allow_blank: bool) -> list[dict[str, Any]]:
         """Words and their relevance for each target. (K, tokens)"""
-        grouping = Grouping.of(self.text, self.windows.tokens, self.reading.merge, self.reading.special)
-        found = [grouping.explained(row) for row in R]
-        check_maps(torch.from_numpy(np.stack([values for _, values in found]))[None], method, allow_blank)
+        windows = self.windows
+        own = [i for i in range(len(windows.tokens)) if i not in {*windows.pictured}]
+        tokens = [windows.tokens[i] for i in own]
+        grouping = Grouping.of(self.text, tokens, self.reading.merge, self.reading.special)
+        found = [grouping.explained(row[own]) for row in R]
+        shown = R if windows.pictured else np.stack([values for _, values in found])
+        check_maps(torch.from_numpy(shown)[None], method, allow_blank)
         return [{"words": words, "relevance": values} for words, values in found]
 
     @property

@@ -165,10 +165,14 @@ def test_a_figure_shows_the_first_lines_of_a_long_text():
     assert any(re.fullmatch(r"the first 60 of \d+ lines; \.html shows all", text) for text in texts)
 
 
-def test_pictures_and_texts_are_not_in_one_figure():
-    picture = Explanation(np.ones((2, 2)), None, None, 1, "POS", 1.0)
-    with pytest.raises(BadRelevance, match="a figure shows pictures or texts, and both were given"):
-        Explanations((example(), picture)).figure()
+def test_a_figure_of_a_picture_and_of_a_text_has_both():
+    picture = Explanation(np.arange(4.0).reshape(2, 2), Image.new("RGB", (8, 8)), None, 1, "CAT", 1.0)
+    drawn = Explanations((example(), picture)).figure()
+    texts = [text for text in drawn.texts if text.get_text() in ("CAT", "POS")]
+    above, below = sorted(texts, key=lambda text: -text.get_position()[1])
+    assert (above.get_text(), below.get_text()) == ("CAT", "POS")
+    assert sum(bool(ax.images) for ax in drawn.axes) == 4, "the picture, its map, and a bar for each"
+    assert drawn.get_figheight() > Explanations((picture,)).figure().get_figheight() + 0.5
     with pytest.raises(BadRelevance, match=r"\.txt lists the words of a text, and this is a picture"):
         picture.save("a.txt")
 

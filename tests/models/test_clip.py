@@ -417,7 +417,7 @@ def test_a_folder_without_its_tokenizer(clip, tmp_path):
     towers.saved((parts[0], parts[2]), tmp_path)
     with pytest.raises(BadModel, match="no tokenizer"):
         gradtoken.load(tmp_path)
-    with pytest.raises(BadModel, match="came without the tokenizer of its captions"):
+    with pytest.raises(BadModel, match="came without its tokenizer; save it and its processor"):
         gradtoken.load(parts[0])
     t = pytest.importorskip("transformers")
     model = gradtoken.load(t.CLIPModel.from_pretrained(clip))

@@ -13,6 +13,9 @@ Against = Annotated[
 Similar = Annotated[
     list[str] | None, typer.Option("--similar-to", help="A picture: explain the cosine of its features with theirs.")
 ]
+Prompt = Annotated[
+    str | None, typer.Option("--prompt", help="For a model that answers about pictures: the text before its answer.")
+]
 OfWords = Annotated[bool, typer.Option("--words", help="Explain the words of the captions instead of the picture.")]
 
 

@@ -33,7 +33,7 @@ def checked(files: Sequence[Any], model: Any, request: Mapping[str, Any]) -> Non
     from gradtoken.batch import bars
     from gradtoken.checking import check as verdicts
 
-    asked = {name: value for name, value in request.items() if name not in ("allow_blank", "words")}
+    asked = {name: value for name, value in request.items() if name not in ("allow_blank", "words", "prompt")}
     for file in files:
         try:
             with bars():

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gradtoken.draw.colours import Scale
-from gradtoken.draw.layout import GAP, LINE, MARGIN, Panel, Place, arranged
+from gradtoken.draw.layout import GAP, LINE, MARGIN, Panel, Place, Row, arranged
 from gradtoken.draw.overlay import resized
 from gradtoken.draw.panels import GREY, SMALL, clip_note, cropped, draw_bars, draw_scale, drawn, map_note, scale_of
 from gradtoken.draw.sheet import SCREEN, Sheet, settings
@@ -23,42 +23,43 @@ LONGEST = 30_000  # pixels of a side of a figure; a longer one gets fewer to the
 
 
 def figure(explanations: "Sequence[Explanation]", **options: Any) -> "Figure":
-    """The picture, then one panel a map with its colour bar, at most six side by side.
+    """The picture, then one panel a map with its colour bar, at most six side by side; texts one under the other.
 
     A row for each picture, and for each target where there are several targets and several methods.
     options: see `Style`.
     """
+    from gradtoken.draw import text_figure as texts
+
     style = Style.of(**options)
     if not explanations:
         raise BadRelevance("there is no explanation to draw; give at least one")
-    if any(one.words is not None for one in explanations):
-        return figure_of_texts(explanations, style)
-    rows = arranged(explanations)
-    width = max(row.breadth for row in rows) + 2 * MARGIN
-    foot = fit(footer(explanations, style), width - 2 * MARGIN, SMALL, lines=4)
-    height = sum(row.total for row in rows) + LINE * len(foot) + 2 * MARGIN
+    pictures = [one for one in explanations if one.words is None]
+    rows = arranged(pictures) if pictures else []
     with settings():
-        sheet = Sheet(width, height)
+        blocks = [texts.block(one, explanations, style) for one in explanations if one.words is not None]
+        width = max([row.breadth for row in rows] + [texts.WIDE] * bool(blocks))
+        foot = footer(explanations, style)
+        lines = fit(texts.drawable(foot) if blocks else foot, width, SMALL, lines=4)
+        height = sum(row.total for row in rows) + sum(b.total for b in blocks) + LINE * len(lines) + 2 * MARGIN
+        sheet = Sheet(width + 2 * MARGIN, height)
         top = height - MARGIN
         for row in rows:
-            for i, panel in enumerate(row.panels):
-                left = MARGIN + i * (row.width + GAP)
-                place = Place(sheet, left, top - row.above - row.height, row.width, row.height)
-                draw_panel(place, panel, scale_of(panel.one, explanations, style), style)
+            draw_row(sheet, row, top, explanations, style)
             top -= row.total
-        for i, line in enumerate(reversed(foot)):
+        for b in blocks:
+            texts.draw(sheet, b, top, masked=style.masks)
+            top -= b.total
+        for i, line in enumerate(reversed(lines)):
             Place(sheet, MARGIN, MARGIN, width, height).write(line, i * LINE, fontsize=SMALL, color=GREY)
     return sheet
 
 
-def figure_of_texts(explanations: "Sequence[Explanation]", style: Style) -> "Figure":
-    """Texts one under the other."""
-    from gradtoken.draw.text_figure import WIDE, drawable, text_figure
-
-    if any(one.words is None for one in explanations):
-        raise BadRelevance("a figure shows pictures or texts, and both were given; draw them apart")
-    with settings():
-        return text_figure(explanations, fit(drawable(footer(explanations, style)), WIDE, SMALL, lines=4), style)
+def draw_row(sheet: "Figure", row: Row, top: float, among: "Sequence[Explanation]", style: Style) -> None:
+    """Panels side by side, their upper edge at `top`."""
+    for i, panel in enumerate(row.panels):
+        left = MARGIN + i * (row.width + GAP)
+        place = Place(sheet, left, top - row.above - row.height, row.width, row.height)
+        draw_panel(place, panel, scale_of(panel.one, among, style), style)
 
 
 def draw_panel(place: Place, panel: Panel, scale: Scale, style: Style) -> None:

@@ -46,25 +46,9 @@ class Block:
     below: list[str]
 
     @property
-    def height(self) -> float:
+    def total(self) -> float:
         """In inches."""
         return LINE * (len(self.names) + len(self.facts) + len(self.below)) + STEP * len(self.lines) + BAR + 4 * SPACE
-
-
-def text_figure(explanations: "Sequence[Explanation]", foot: list[str], style: Style) -> "Figure":
-    """One explanation under the other. foot: lines at the end."""
-    from gradtoken.draw.sheet import Sheet
-
-    blocks = [block(one, explanations, style) for one in explanations]
-    height = sum(b.height for b in blocks) + LINE * len(foot) + 2 * MARGIN
-    sheet = Sheet(WIDE + 2 * MARGIN, height)
-    top = height - MARGIN
-    for b in blocks:
-        draw(sheet, b, top, masked=style.masks)
-        top -= b.height
-    for i, line in enumerate(reversed(foot)):
-        Place(sheet, MARGIN, MARGIN, WIDE, height).write(line, i * LINE, fontsize=SMALL, color=GREY)
-    return sheet
 
 
 def block(one: "Explanation", among: "Sequence[Explanation]", style: Style) -> Block:
@@ -144,8 +128,8 @@ def draw(sheet: "Figure", b: Block, top: float, masked: bool) -> None:
     """One explanation, its upper edge at `top`."""
     from matplotlib.patches import Rectangle
 
-    place = Place(sheet, MARGIN, top - b.height, WIDE, b.height)
-    y = b.height
+    place = Place(sheet, MARGIN, top - b.total, WIDE, b.total)
+    y = b.total
     for line, font in [(n, {"fontsize": NAME, "fontweight": "bold"}) for n in b.names] + [
         (f, {"fontsize": SMALL, "color": GREY}) for f in b.facts
     ]:
@@ -153,7 +137,7 @@ def draw(sheet: "Figure", b: Block, top: float, masked: bool) -> None:
         place.write(line, y, **font)
     ax: Any = place.axes()
     ax.axis("off")
-    ax.set(xlim=(0, WIDE), ylim=(0, b.height))
+    ax.set(xlim=(0, WIDE), ylim=(0, b.total))
     y -= SPACE
     for words in b.lines:
         y -= STEP

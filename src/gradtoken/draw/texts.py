@@ -110,7 +110,7 @@ def luminance(colour: NDArray[np.uint8]) -> float:
 
 def scale_of(one: "Explanation", among: "Sequence[Explanation]", style: Style) -> Scale:
     """White is zero: from 0 to the largest value, or from -m to m where any value of this method is negative."""
-    alike = [e.relevance for e in among if method(e) == method(one) and e.words is not None]
+    alike = [e.relevance for e in among if method(e) == method(one)]
     signed = any(bool(m.min() < -NOISE * np.abs(m).max()) for m in alike)
     maps = alike if style.shared_scale else [one.relevance]
     scale = Scale.of(maps, style.colours or (None if signed else PAPER), style.limits, style.clip or 0.0, signed)

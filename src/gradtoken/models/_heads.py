@@ -4,7 +4,7 @@ from typing import Any
 
 from gradtoken.models._torchvision import ensure_torchvision
 from gradtoken.models.extras import need
-from gradtoken.models.hub import CONTINUES
+from gradtoken.models.hub import ANSWERS, CONTINUES
 
 
 def library() -> Any:
@@ -13,13 +13,15 @@ def library() -> Any:
 
 
 def subject_of(config: Any) -> str:
-    """What it reads: audio, video, prompt, text or image; "" where it has no such head."""
+    """What it reads: audio, video, prompt, question (with a picture), text or image; "" where it has no such head."""
     heads = config.architectures or []
     for reads, mapping in media().items():
         if type(config) in mapping:
             return reads if mapping[type(config)].__name__ in heads else ""
     if any(head.endswith(CONTINUES) for head in heads):
         return "prompt"
+    if any(head in ANSWERS for head in heads):
+        return "question"
     marks = {"text": "ForSequenceClassification", "image": "ForImageClassification"}
     return next((reads for reads, mark in marks.items() if any(mark in head for head in heads)), "")
 

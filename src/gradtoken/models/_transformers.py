@@ -9,16 +9,17 @@ import torch
 
 from gradtoken.errors import BadModel
 from gradtoken.models._heads import is_independent, library, media, note_of, subject_of
+from gradtoken.models.answers import Answering
 from gradtoken.models.captions import Captions
 from gradtoken.models.clip import Towers, is_two_towers
 from gradtoken.models.elsewhere import advise
 from gradtoken.models.film import Watch
-from gradtoken.models.hub import CONTINUES, NAME, VOCABULARY, cached_folder
+from gradtoken.models.hub import ANSWERS, CONTINUES, NAME, VOCABULARY, cached_folder
 from gradtoken.models.labels import Labels, in_order
 from gradtoken.models.language import Vocabulary
 from gradtoken.models.model import HEADLESS, How, Model, need
 from gradtoken.models.preprocess import Preprocess
-from gradtoken.models.prompt import Prompts
+from gradtoken.models.prompt import Prompts, questions_of
 from gradtoken.models.recipes import from_transformers
 from gradtoken.models.sound import Listen
 from gradtoken.models.text import Encode, encode_of, length_of
@@ -30,6 +31,7 @@ AUTO = {
     "audio": "AutoModelForAudioClassification",
     "prompt": "AutoModelForCausalLM",
     "video": "AutoModelForVideoClassification",
+    "question": "AutoModelForImageTextToText",
 }
 
 
@@ -54,6 +56,9 @@ def load_transformers(folder: Path, name: str, preprocess: How | None, headless:
             "for each, as CLIP"
         )
     net = whole(getattr(transformers, AUTO.get(reads, "AutoModel")), folder, name, config)
+    if reads == "question":
+        source = f"transformers {type(net).__name__} from {name}"
+        return of_questions(net, name, source, tokenizer_in(folder, name), preprocess or preprocess_in(folder, name))
     ways: dict[str, Callable[[Path, str, Any], How]] = {"text": encode_in, "audio": listen_in, "prompt": prompts_in}
     ways["video"] = watch_in
     how = fitting(net, preprocess or ways.get(reads, preprocess_in)(folder, name, net))
@@ -92,17 +97,25 @@ def of_towers(net: Any, name: str, source: str, tokenizer: Any, preprocess: Any)
     return Model(Towers(net), name, preprocess, None, source, captions=captions)
 
 
+def of_questions(net: Any, name: str, source: str, tokenizer: Any, preprocess: Any) -> Model:
+    """A language model that reads a picture among the words, with its processors."""
+    prompts = questions_of(Prompts.by(tokenizer, length_of(net, tokenizer, name)), net.config)
+    labels = Vocabulary(tokenizer, net.config.get_text_config().vocab_size)
+    return Model(Answering(net), name, preprocess, labels, source, prompts=prompts)
+
+
 def of_module(net: Any, preprocess: Any) -> Model:
-    """A network of two towers already built, with the processor in the folder it came from."""
+    """A network of pictures and texts already built, with the processor in the folder it came from."""
     kind, origin = type(net).__name__, net.config.name_or_path or ""
     folder = cached_folder(origin) if NAME.fullmatch(origin) and not Path(origin).is_dir() else Path(origin)
     if not origin or folder is None or not folder.is_dir():
         raise BadModel(
-            f"{kind} came without the tokenizer of its captions; save it and its processor in one folder "
+            f"{kind} came without its tokenizer; save it and its processor in one folder "
             "(save_pretrained), and give that"
         )
     how, source = preprocess or preprocess_in(folder, kind), f"the {kind} that was passed in"
-    return of_towers(net, kind, source, tokenizer_in(folder, kind), how)
+    of = of_questions if kind in ANSWERS else of_towers
+    return of(net, kind, source, tokenizer_in(folder, kind), how)
 
 
 def read(kind: Any, folder: Path, name: str, **options: Any) -> Any:

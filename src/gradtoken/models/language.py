@@ -22,7 +22,8 @@ class NextToken(nn.Module):
         super().__init__()
         self.net = net
         self.taken = frozenset(inspect.signature(net.forward).parameters)
-        self.num_classes: int = net.config.vocab_size  # type: ignore[union-attr, assignment]
+        config: Any = net.config
+        self.num_classes: int = config.get_text_config().vocab_size
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, continuation: Tensor | None = None
@@ -48,12 +49,16 @@ class NextToken(nn.Module):
         least = torch.finfo(y.dtype).eps
         return torch.stack([y, (1 - y.exp()).clamp(min=least).log()], dim=1)
 
+    def words(self, input_ids: Tensor) -> dict[str, Tensor]:
+        """The tokens as the network is given them."""
+        return {"input_ids": input_ids}
+
     def logits_at(self, rows: Tensor, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
         """Logits at these tokens of each prompt, and where the network can leave out the others, at no others.
 
         rows (B, T) -> (B, T, V)
         """
-        given: dict[str, Any] = {"input_ids": input_ids}
+        given: dict[str, Any] = {**self.words(input_ids)}
         if attention_mask is not None:
             places = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)  # padding in front is no place
             given |= {"attention_mask": attention_mask, "position_ids": places}

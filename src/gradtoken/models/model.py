@@ -16,6 +16,7 @@ from gradtoken.models.film import Watch
 from gradtoken.models.labels import Labels
 from gradtoken.models.language import Vocabulary
 from gradtoken.models.preprocess import Preprocess
+from gradtoken.models.prompt import Questions
 from gradtoken.models.sound import Listen
 from gradtoken.models.text import Encode
 from gradtoken.models.weights import brief, check_finite
@@ -37,8 +38,9 @@ class Model:
     """preprocess: of what it reads. name: as asked for. source: one phrase on the origin of the weights.
 
     note: what the user should know, or "". independent: whether each class has a probability of its own, a sigmoid,
-    as several of them may be there. captions: how captions are read, of a network with a tower for them.
-    memory: what explaining it keeps, see `gradtoken.keeping`.
+    as several of them may be there. captions: how captions are read, of a network with a tower for them. prompts: how
+    the text beside a picture is read, of a network that continues it. memory: what explaining it keeps, see
+    `gradtoken.keeping`.
     """
 
     net: nn.Module
@@ -49,6 +51,7 @@ class Model:
     note: str = ""
     independent: bool = False
     captions: Captions | None = None
+    prompts: Questions | None = None
     memory: Memory = "keep"
 
     def probabilities(self, logits: Tensor) -> Tensor:

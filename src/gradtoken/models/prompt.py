@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from gradtoken.errors import BadTarget, BadText
+from gradtoken.errors import BadModel, BadTarget, BadText
 from gradtoken.models.language import NextToken
 from gradtoken.models.text import Encode, Encoded, Windows
 from gradtoken.words import kind
@@ -104,6 +104,52 @@ class Prompts(Encode):
                 f"a continuation of {len(continuation):,} tokens leaves no room for a prompt; {self.length:,} are read"
             )
         return replace(self, continuation=tuple(continuation), length=length)
+
+
+@dataclass(frozen=True)
+class Questions(Prompts):
+    """Prompts with one picture. number: the token that stands for it; count: how many tokens it becomes."""
+
+    number: int = -1
+    count: int = 1
+
+    @property
+    def mark(self) -> str:
+        """How the picture is written in a text."""
+        return str(self.tokenizer.convert_ids_to_tokens(self.number))
+
+    def marked(self, prompt: str) -> str:
+        """The prompt with the mark of its picture, in front where it had none. Raises BadText for several."""
+        if prompt.count(self.mark) > 1:
+            raise BadText(f"the prompt names {prompt.count(self.mark)} pictures with {self.mark}; expected one")
+        return prompt if self.mark in prompt else f"{self.mark}\n{prompt}"
+
+    def windows(self, text: str, overlap: int | None = None) -> Windows:
+        """The prompt whole, its picture's tokens told apart from special ones."""
+        found = super().windows(text, overlap)
+        ids = found.parts[0].inputs["input_ids"]
+        return replace(found, total=found.total - 1, pictured=tuple(ids.eq(self.number).nonzero()[:, 0].tolist()))
+
+    def _part(self, found: Any, i: int) -> Encoded:
+        part = super()._part(found, i)
+        ids, spans = part.inputs["input_ids"], part.spans
+        at = next(iter(ids.eq(self.number).nonzero()[:, 0].tolist()), None)
+        if at is None or part.truncated:
+            raise BadText(
+                f"the prompt has more tokens than the {self.length:,} that are read beside the {self.count:,} of the "
+                "picture; shorten it"
+            )
+        ids = torch.cat([ids[:at], ids.new_full((self.count,), self.number), ids[at + 1 :]])
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        return Encoded(inputs, (*spans[:at], *(None for _ in range(self.count)), *spans[at + 1 :]), truncated=False)
+
+
+def questions_of(prompts: Prompts, config: Any) -> Questions:
+    """Prompts of a network that knows a token for pictures."""
+    number = getattr(config, "image_token_id", None)
+    if number is None or not 0 <= number < len(prompts.tokenizer):
+        raise BadModel(f"config.json says image_token_id={number!r}, which the tokenizer does not have")
+    return Questions(prompts.tokenizer, prompts.length, prompts.names, number=number)
 
 
 def parted(prompt: str, target: str) -> bool:

@@ -34,13 +34,14 @@ class Windows:
     """A text that is read in one or more parts. tokens: all that are read, place in the text and name; special once.
 
     parts: each as it is read. numbers: of each part's tokens, which of `tokens` they are. total: content tokens of the
-    whole text, read or not.
+    whole text, read or not. pictured: numbers of the tokens that a picture became.
     """
 
     tokens: tuple[Token, ...]
     parts: tuple[Encoded, ...]
     numbers: tuple[tuple[int, ...], ...]
     total: int
+    pictured: tuple[int, ...] = ()
 
     @property
     def content(self) -> int:
@@ -166,6 +167,7 @@ def encode_of(net: nn.Module, tokenizer: Any, name: str) -> Encode:
 def length_of(net: nn.Module, tokenizer: Any, name: str) -> int:
     """As many tokens as the network and its tokenizer take; they must know the same ones."""
     config: Any = net.config
+    config = config.get_text_config()
     if len(tokenizer) > config.vocab_size:
         raise BadModel(
             f"{name}: its tokenizer has {len(tokenizer)} tokens and the model {config.vocab_size}; use the tokenizer "
