@@ -92,7 +92,7 @@ class Read:
     def outputs(self) -> Iterator[Any]:
         """What the network says of the parts."""
         for _, inputs in self.batches():
-            with torch.no_grad(), untouched(self.model.net, tensors(inputs)):
+            with untouched(self.model.net, tensors(inputs)), torch.no_grad():
                 yield call(self.model.net, inputs)
 
     def relevance(self, methods: Mapping[str, Run]) -> dict[str, Array]:

@@ -51,7 +51,7 @@ class SimilarTo:
         """The score of a model's output. (n,)"""
         weight = next(model.net.parameters())
         pixels = model.for_pictures(open_picture(self.picture)).pixels[None].to(weight.device, weight.dtype)
-        with torch.no_grad(), untouched(model.net, [pixels]):
+        with untouched(model.net, [pixels]), torch.no_grad():
             other = vectors_of(call(model.net, pixels))
         name = os.path.basename(self.picture) if isinstance(self.picture, str | os.PathLike) else "the other picture"
         return named(lambda output: F.cosine_similarity(vectors_of(output), other), f"similarity to {name}")

@@ -48,6 +48,7 @@ def test_tokens_and_logits_are_those_of_the_processor_and_the_network(model):
     ids = windows.parts[0].inputs["input_ids"]
     assert ids.tolist() == inputs["input_ids"][0].tolist()
     assert len(windows.pictured) == 16 + seen.first
+    assert not language.net.get_buffer("tokens").requires_grad
     assert (seen.rows, seen.columns, seen.first) == (4, 4, int(len(windows.pictured) == 17))
     with torch.no_grad():
         expected = model.net.net(**inputs).logits[:, -1]
@@ -176,11 +177,9 @@ def test_bad_requests(llava, tmp_path):
         gradtoken.explain(picture(), llava, prompt="a film " * 100)
     with pytest.raises(BadTarget, match="windows= reads a text in parts, and a next token has one prompt"):
         gradtoken.explain(picture(), llava, prompt=PROMPT, windows=4)
-    with pytest.raises(
-        BadTarget, match=r"continues a text about a picture; give the text too: explain\(..., prompt=\)"
-    ):
+    with pytest.raises(BadTarget, match=r"reads a text with each picture; give the text too: explain\(..., prompt=\)"):
         gradtoken.explain(picture(), llava)
-    with pytest.raises(BadTarget, match=r"continues a text about a picture; give the text too: .*, --prompt"):
+    with pytest.raises(BadTarget, match=r"reads a text with each picture; give the text too: .*, --prompt"):
         gradtoken.compare(picture(), llava, 7, ["gradtoken"])
     with pytest.raises(BadPicture, match=r"no file 'missing\.jpg'"):
         gradtoken.explain("missing.jpg", llava, prompt=PROMPT)

@@ -12,7 +12,7 @@ from gradtoken.decomposition.replay import decompose
 from gradtoken.errors import BadModel, BadTarget, BadText, NoGrid, UnknownName
 from gradtoken.methods.decompx import written
 from gradtoken.models.captions import Captions
-from gradtoken.models.clip import asked, with_picture
+from gradtoken.models.clip import asked, with_captions, with_picture
 from gradtoken.models.text import Encode
 from gradtoken.pieces import Grouping
 from gradtoken.probe import Probe
@@ -464,6 +464,17 @@ def test_a_tower_alone_knows_no_captions(tmp_path):
     net, _, _ = towers.open_clip_files(tmp_path)
     with pytest.raises(UnknownName, match="captions need a model with a tower for them, as CLIP"):
         gradtoken.explain(towers.picture(), gradtoken.load(net.visual), target=DOG)
+
+
+def test_what_was_encoded_before_holds_no_graph(clip):
+    """Of captions, of a picture, and of one that another is compared with."""
+    model = gradtoken.load(clip)
+    assert with_captions(model, [DOG]).net.vectors.grad_fn is None
+    assert with_picture(model, towers.picture(), "").net.vectors.grad_fn is None
+    other = gradtoken.similarity_to(towers.picture())
+    alike = other.of(asked(model, [other]))
+    kept = [cell.cell_contents for cell in alike.__closure__]
+    assert [x.requires_grad for x in kept if isinstance(x, torch.Tensor)] == [False]
 
 
 def test_captions_are_an_encoding_of_texts(clip):

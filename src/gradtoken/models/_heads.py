@@ -4,7 +4,7 @@ from typing import Any
 
 from gradtoken.models._torchvision import ensure_torchvision
 from gradtoken.models.extras import need
-from gradtoken.models.hub import ANSWERS, CONTINUES
+from gradtoken.models.hub import ANSWERS, CONTINUES, JOINT
 
 
 def library() -> Any:
@@ -20,7 +20,7 @@ def subject_of(config: Any) -> str:
             return reads if mapping[type(config)].__name__ in heads else ""
     if any(head.endswith(CONTINUES) for head in heads):
         return "prompt"
-    if any(head in ANSWERS for head in heads):
+    if any(head in (*ANSWERS, *JOINT) for head in heads):
         return "question"
     marks = {"text": "ForSequenceClassification", "image": "ForImageClassification"}
     return next((reads for reads, mark in marks.items() if any(mark in head for head in heads)), "")

@@ -9,12 +9,13 @@ import torch
 
 from gradtoken.errors import BadModel
 from gradtoken.models._heads import is_independent, library, media, note_of, subject_of
-from gradtoken.models.answers import Answering
+from gradtoken.models.answers import Answering, Joint, is_joint
 from gradtoken.models.captions import Captions
 from gradtoken.models.clip import Towers, is_two_towers
 from gradtoken.models.elsewhere import advise
 from gradtoken.models.film import Watch
-from gradtoken.models.hub import ANSWERS, CONTINUES, NAME, VOCABULARY, cached_folder
+from gradtoken.models.hub import ANSWERS, CONTINUES, JOINT, NAME, VOCABULARY, cached_folder
+from gradtoken.models.joint import TOKENS, Beside, divided
 from gradtoken.models.labels import Labels, in_order
 from gradtoken.models.language import Vocabulary
 from gradtoken.models.model import HEADLESS, How, Model, need
@@ -55,7 +56,8 @@ def load_transformers(folder: Path, name: str, preprocess: How | None, headless:
             f"{name} reads pictures together with texts ({heads}); expected an image model alone, or one with a tower "
             "for each, as CLIP"
         )
-    net = whole(getattr(transformers, AUTO.get(reads, "AutoModel")), folder, name, config)
+    auto = "AutoModelForVisualQuestionAnswering" if config.model_type == "vilt" else AUTO.get(reads, "AutoModel")
+    net = whole(getattr(transformers, auto), folder, name, config)
     if reads == "question":
         source = f"transformers {type(net).__name__} from {name}"
         return of_questions(net, name, source, tokenizer_in(folder, name), preprocess or preprocess_in(folder, name))
@@ -98,7 +100,10 @@ def of_towers(net: Any, name: str, source: str, tokenizer: Any, preprocess: Any)
 
 
 def of_questions(net: Any, name: str, source: str, tokenizer: Any, preprocess: Any) -> Model:
-    """A language model that reads a picture among the words, with its processors."""
+    """A model that reads a picture with a text, with its processors."""
+    if is_joint(net):
+        beside = Beside(tokenizer, length_of(net, tokenizer, name), TOKENS)
+        return Model(Joint(net), name, preprocess, labels_of(net.config), source, independent=True, prompts=beside)
     prompts = questions_of(Prompts.by(tokenizer, length_of(net, tokenizer, name)), net.config)
     labels = Vocabulary(tokenizer, net.config.get_text_config().vocab_size)
     return Model(Answering(net), name, preprocess, labels, source, prompts=prompts)
@@ -114,7 +119,7 @@ def of_module(net: Any, preprocess: Any) -> Model:
             "(save_pretrained), and give that"
         )
     how, source = preprocess or preprocess_in(folder, kind), f"the {kind} that was passed in"
-    of = of_questions if kind in ANSWERS else of_towers
+    of = of_questions if kind in (*ANSWERS, *JOINT) else of_towers
     return of(net, kind, source, tokenizer_in(folder, kind), how)
 
 
@@ -149,7 +154,7 @@ def preprocess_in(folder: Path, name: str, _net: Any = None) -> Preprocess:
             f"{name}: no preprocessor_config.json in {str(folder)!r}; save the image processor beside the model"
         )
     processor = read(library().AutoImageProcessor, folder, name, backend="pil")
-    return from_transformers(processor.to_dict())
+    return (divided if "size_divisor" in processor.to_dict() else from_transformers)(processor.to_dict())
 
 
 def encode_in(folder: Path, name: str, net: Any) -> Encode:

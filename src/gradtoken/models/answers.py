@@ -1,4 +1,4 @@
-"""Language models that read a picture among the words of their prompt (LLaVA, https://arxiv.org/abs/2304.08485)."""
+"""Models that read a picture among the words of a text: LLaVA (https://arxiv.org/abs/2304.08485), ViLT."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -7,7 +7,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from gradtoken.errors import BadModel, BadTarget, NoGrid
+from gradtoken.errors import BadTarget, NoGrid
+from gradtoken.models.hub import JOINT
+from gradtoken.models.joint import WithPatches, patches_in_order
 from gradtoken.models.language import NextToken
 from gradtoken.models.model import Model
 from gradtoken.record import Recorder
@@ -34,6 +36,11 @@ class Seen:
         return slice(self.first, self.first + self.rows * self.columns)
 
 
+def is_joint(net: nn.Module) -> bool:
+    """Whether it is one tower for pictures and texts."""
+    return type(net).__name__ in JOINT
+
+
 class Answering(nn.Module):
     """A network that is called with a picture and a text; alone it says nothing."""
 
@@ -41,11 +48,11 @@ class Answering(nn.Module):
         super().__init__()
         self.net = net
         config: Any = net.config
-        self.num_classes: int = config.get_text_config().vocab_size
+        self.num_classes: int = config.num_labels if is_joint(net) else config.get_text_config().vocab_size
 
     def forward(self, *_: Any, **__: Any) -> None:
         raise BadTarget(
-            f"{type(self.net).__name__} continues a text about a picture; give the text too: explain(..., prompt=), "
+            f"{type(self.net).__name__} reads a text with each picture; give the text too: explain(..., prompt=), "
             "--prompt"
         )
 
@@ -55,6 +62,22 @@ class Answering(nn.Module):
         found = net.get_image_features(pixel_values=pixels)
         found = getattr(found, "pooler_output", found)
         return found if isinstance(found, Tensor) else torch.stack(list(found))
+
+    def beside(self, tokens: Tensor, prompts: Any) -> nn.Module:
+        """The network that is called with texts alone, this picture in each."""
+        return WithPicture(self.net, tokens, prompts.number)
+
+
+class Joint(Answering):
+    """One tower for both, which classifies."""
+
+    def tokens(self, pixels: Tensor) -> Tensor:
+        """What the tower is given of pictures. (B, C, H, W) -> (B, 1 + n, width)"""
+        return patches_in_order(self.net, pixels)
+
+    def beside(self, tokens: Tensor, prompts: Any) -> nn.Module:  # noqa: ARG002
+        """The network that is called with texts alone, beside this picture."""
+        return WithPatches(self.net, tokens)
 
 
 class WithPicture(NextToken):
@@ -77,23 +100,19 @@ class WithPicture(NextToken):
 
 
 def about(model: Model, image: Image.Image) -> tuple[Model, Seen]:
-    """The language model of one picture, and how the picture lies among its tokens."""
+    """The model of texts with this picture, and how the picture lies among its tokens."""
     net, prompts = model.net, model.prompts
     if not isinstance(net, Answering) or prompts is None:
         raise BadTarget(f"{model.name} reads {model.subject} and no text beside them; leave out prompt")
     view, weight = model.for_pictures(image), next(net.parameters())
     pixels = view.pixels[None].to(weight.device, weight.dtype)
-    with torch.no_grad(), untouched(net, [pixels]):
+    with untouched(net, [pixels]), torch.no_grad():
         with Recorder(limit=0) as record:
             tokens = net.tokens(pixels)
         first, (rows, columns) = placed(net, pixels, tokens, record.grids)
-    room = prompts.length - tokens.shape[1] + 1
-    if room <= prompts.tokenizer.num_special_tokens_to_add() + 1:
-        raise BadModel(f"{model.name}: a picture takes {tokens.shape[1]:,} tokens of {prompts.length:,}")
-    reads = replace(prompts, count=tokens.shape[1], length=room)
-    language = WithPicture(net.net, tokens, prompts.number).eval()
+    reads = prompts.taking(tokens.shape[1])
     seen = Seen(image, view.box, rows, columns, first, model.preprocess.describe())
-    return replace(model, net=language, preprocess=reads, prompts=None), seen
+    return replace(model, net=net.beside(tokens, reads).eval(), preprocess=reads, prompts=None), seen
 
 
 def placed(net: Answering, pixels: Tensor, tokens: Tensor, sizes: list[tuple[int, int]]) -> tuple[int, tuple[int, int]]:

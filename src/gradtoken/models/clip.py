@@ -136,7 +136,7 @@ def with_picture(model: Model, image: Image.Image, name: str) -> Model:
     towers = towers_of(model)
     weight = next(towers.parameters())
     pixels = model.for_pictures(image).pixels[None].to(weight.device, weight.dtype)
-    with torch.no_grad(), untouched(towers, [pixels]):
+    with untouched(towers, [pixels]), torch.no_grad():
         vector = towers.pictures(pixels)
     return replace(
         model,
@@ -168,7 +168,7 @@ def encoded(model: Model, captions: Sequence[str]) -> Tensor:
     assert isinstance(read, Captions)
     device = next(towers.parameters()).device
     inputs = {name: x.to(device) for name, x in read.inputs(captions).items()}
-    with torch.no_grad(), untouched(towers, list(inputs.values())):
+    with untouched(towers, list(inputs.values())), torch.no_grad():
         vectors: Tensor = towers.texts(**inputs)
     return vectors
 

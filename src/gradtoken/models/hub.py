@@ -26,6 +26,7 @@ VOCABULARY = ("tokenizer.json", "vocab.*", "*.model")
 TOKENIZER = (*VOCABULARY, "tokenizer_config.json", "special_tokens_map.json", "merges.txt", "added_tokens.json")
 CONTINUES = ("ForCausalLM", "LMHeadModel")  # what architectures of language models end in
 ANSWERS = ("LlavaForConditionalGeneration", "VipLlavaForConditionalGeneration")  # a picture is one grid of tokens
+JOINT = ("ViltForQuestionAnswering",)  # one tower for pictures and texts
 SAFE = ("model.safetensors", "model.safetensors.index.json")
 PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 

@@ -16,7 +16,7 @@ from gradtoken.keeping import Memory, kept_by
 from gradtoken.models import _heads, _open_clip, _pipelines, _timm, _torchvision, _transformers
 from gradtoken.models.bundled import load_bundled
 from gradtoken.models.clip import is_two_towers, with_captions
-from gradtoken.models.hub import ANSWERS, NAME, fetch_repo, is_timm, read_json
+from gradtoken.models.hub import ANSWERS, JOINT, NAME, fetch_repo, is_timm, read_json
 from gradtoken.models.labels import Labels
 from gradtoken.models.language import Vocabulary
 from gradtoken.models.model import How, Model, Pipeline, check_names, move, settle
@@ -49,7 +49,7 @@ FORMS = (
     ("FOLDER", "a classifier of texts with its tokenizer, likewise; hub names too", "transformers", "transformers"),
     ("FOLDER", "a model of pictures and captions with its processor; hub names too", "transformers", "transformers"),
     ("FOLDER", "a causal language model with its tokenizer; hub names too", "transformers", "transformers"),
-    ("FOLDER", "a model of LLaVA's kind, that answers about pictures; hub names too", "transformers", "transformers"),
+    ("FOLDER", "a model that answers about pictures, as LLaVA or ViLT; hub names too", "transformers", "transformers"),
     ("FOLDER", "a classifier of sounds with its feature extractor; hub names too", "transformers", "audio"),
     ("FOLDER", "a classifier of films with the image processor of its frames", "transformers", "transformers"),
     ("FOLDER", "a folder with timm's config.json and model.safetensors", "timm", "timm"),
@@ -167,7 +167,7 @@ def from_object(model: Any, preprocess: How | None) -> Model:
 
 def from_module(net: nn.Module, preprocess: How | None) -> Model:
     """A network already built, with the preprocessing it carries."""
-    if is_two_towers(net) or type(net).__name__ in ANSWERS:
+    if is_two_towers(net) or type(net).__name__ in (*ANSWERS, *JOINT):
         found: Model = (_transformers if hasattr(net, "config") else _open_clip).of_module(net, preprocess)
         return found
     own, note = preprocess, ""

@@ -13,6 +13,7 @@ from gradtoken.keeping import Memory
 from gradtoken.models.captions import Captions
 from gradtoken.models.extras import need as need
 from gradtoken.models.film import Watch
+from gradtoken.models.joint import Beside
 from gradtoken.models.labels import Labels
 from gradtoken.models.language import Vocabulary
 from gradtoken.models.preprocess import Preprocess
@@ -39,7 +40,7 @@ class Model:
 
     note: what the user should know, or "". independent: whether each class has a probability of its own, a sigmoid,
     as several of them may be there. captions: how captions are read, of a network with a tower for them. prompts: how
-    the text beside a picture is read, of a network that continues it. memory: what explaining it keeps, see
+    the text beside a picture is read, of a network of both. memory: what explaining it keeps, see
     `gradtoken.keeping`.
     """
 
@@ -51,7 +52,7 @@ class Model:
     note: str = ""
     independent: bool = False
     captions: Captions | None = None
-    prompts: Questions | None = None
+    prompts: Questions | Beside | None = None
     memory: Memory = "keep"
 
     def probabilities(self, logits: Tensor) -> Tensor:

@@ -124,6 +124,13 @@ class Questions(Prompts):
             raise BadText(f"the prompt names {prompt.count(self.mark)} pictures with {self.mark}; expected one")
         return prompt if self.mark in prompt else f"{self.mark}\n{prompt}"
 
+    def taking(self, count: int) -> "Questions":
+        """With a picture of so many tokens."""
+        room = self.length - count + 1
+        if room <= self.tokenizer.num_special_tokens_to_add() + 1:
+            raise BadModel(f"a picture takes {count:,} tokens of the {self.length:,} that are read, so no prompt fits")
+        return replace(self, count=count, length=room)
+
     def windows(self, text: str, overlap: int | None = None) -> Windows:
         """The prompt whole, its picture's tokens told apart from special ones."""
         found = super().windows(text, overlap)
