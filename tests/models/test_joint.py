@@ -1,4 +1,4 @@
-"""One tower for pictures and texts, ViLT: the map and the words of one answer, against GradToken written out naively."""
+"""ViLT, one tower for pictures and texts: map and words of one answer, against GradToken written out naively."""
 
 import numpy as np
 import pytest

@@ -1,5 +1,6 @@
 """What the configuration of a transformers model says it reads, and what of its readout."""
 
+import inspect
 from typing import Any
 
 from gradtoken.models._torchvision import ensure_torchvision
@@ -15,15 +16,22 @@ def library() -> Any:
 def subject_of(config: Any) -> str:
     """What it reads: audio, video, prompt, question (with a picture), text or image; "" where it has no such head."""
     heads = config.architectures or []
+    found = library()
     for reads, mapping in media().items():
         if type(config) in mapping:
             return reads if mapping[type(config)].__name__ in heads else ""
-    if any(head.endswith(CONTINUES) for head in heads):
+    if any(head.endswith(CONTINUES) and not is_shown(getattr(found, head, None)) for head in heads):
         return "prompt"
     if any(head in (*ANSWERS, *JOINT) for head in heads):
         return "question"
     marks = {"text": "ForSequenceClassification", "image": "ForImageClassification"}
     return next((reads for reads, mark in marks.items() if any(mark in head for head in heads)), "")
+
+
+def is_shown(kind: Any) -> bool:
+    """Whether a class of networks is called with pictures too, as that of GIT, whose name is that of a language model."""
+    taken = inspect.signature(kind.forward).parameters if kind is not None else ()
+    return any(name.startswith(("pixel_values", "image_")) for name in taken)
 
 
 def media() -> dict[str, Any]:

@@ -41,11 +41,12 @@ def load_transformers(folder: Path, name: str, preprocess: How | None, headless:
     transformers = library()
     config = read(transformers.AutoConfig, folder, name)
     reads = subject_of(config)
+    if not (reads or headless):
+        advise(name, config.architectures or [])
     if not reads and is_two_towers(transformers.MODEL_MAPPING.get(type(config), None)):
         return towers_in(folder, name, config, preprocess)
     heads = ", ".join(config.architectures or []) or "not named"
     if not (reads or headless):
-        advise(name, config.architectures or [])
         raise BadModel(
             f"{name} has no image classification head (its architecture is {heads}), nor one for texts, sounds or "
             "films, so "

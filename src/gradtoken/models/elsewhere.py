@@ -6,6 +6,7 @@ from gradtoken.errors import BadModel
 
 ELSEWHERE = {  # by what architectures end in: what is explained by gradtoken.attribute alone
     "ForObjectDetection": "scores each class in each box: target=lambda out: out.logits[..., c].amax(dim=1)",
+    "ForCausalLM": "writes what it has read: target=lambda out: out.logits[:, -1, token]",
     "ForConditionalGeneration": "writes what it has read: target=lambda out: out.logits[:, -1, token]",
 }
 
