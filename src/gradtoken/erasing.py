@@ -1,7 +1,8 @@
-"""Erase a picture patch by patch in the order of a map, and watch the probability of the class."""
+"""Erase a picture patch by patch, or a text word by word, in the order of a map, and watch the class's probability."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,11 +11,16 @@ from torch import Tensor
 
 from gradtoken.errors import BadRelevance, BadTarget
 from gradtoken.explaining import Case
+from gradtoken.inputs import call, tensors
 from gradtoken.metrics.curves import normalised_area
 from gradtoken.metrics.maps import enlarge
 from gradtoken.metrics.perturbation import erased, ranks
 from gradtoken.passes import micro_batches
+from gradtoken.pieces import Grouping
+from gradtoken.reading import TOGETHER, Read
 from gradtoken.result import Explanation
+from gradtoken.state import untouched
+from gradtoken.targets import logits_of
 
 STEPS = 16
 SEEDS = (0, 1, 2)  # of the random orders, whose curves are averaged
@@ -49,14 +55,19 @@ def curves(case: Case, maps: Sequence[Explanation], steps: int = STEPS) -> list[
     Erased patches take the mean colour (0 after normalisation), as in insertion and deletion (arXiv:1806.07421). The
     class is the one that the case was made with.
     """
-    if not maps:
-        raise BadRelevance("there is no map whose order could be followed; choose a method that gives one")
+    expect_maps(maps)
     grid = grid_of(case)
     orders = [(m.method, most, ranks(patches(m.relevance, grid), most)) for m in maps for most in (True, False)]
     noise = [torch.rand(1, *grid, generator=torch.Generator().manual_seed(seed)) for seed in SEEDS]
     random = torch.stack([followed(case, ranks(r), steps) for r in noise]).mean(dim=0)
     found = [Curve(n, most, followed(case, o, steps).numpy(), o.flatten().numpy()) for n, most, o in orders]
     return [*found, Curve("random order", None, random.numpy(), np.empty(0, np.int64))]
+
+
+def expect_maps(maps: Sequence[Explanation]) -> None:
+    """Refuse where there is no order to follow."""
+    if not maps:
+        raise BadRelevance("there is no map whose order could be followed; choose a method that gives one")
 
 
 def grid_of(case: Case) -> tuple[int, int]:
@@ -84,3 +95,50 @@ def followed(case: Case, order: Tensor, steps: int) -> Tensor:
         for r in micro_batches(probe, steps + 1)
     ]
     return torch.cat(scores).double().cpu()
+
+
+# Texts ----------------------------------------------------------------------------------------------------------------
+
+
+def curves_of_words(read: Read, maps: Sequence[Explanation], steps: int = STEPS) -> list[Curve]:
+    """The same for a text that is read at once, word by word, for the class of the maps.
+
+    The tokens of an erased word are left out and the rest closes up, as in ERASER (arXiv:1911.03429); special tokens
+    stay, and without any the last word does.
+    """
+    expect_maps(maps)
+    if len(read.windows.parts) > 1:
+        raise BadTarget("erasing follows a text that is read at once; read it without windows, or take a part of it")
+    target, count = maps[0].target, len(maps[0].relevance)
+    if target is None:
+        raise BadTarget("erasing follows the probability of a class; the target of these maps is none")
+    orders = [(m.method, most, places(-m.relevance if most else m.relevance)) for m in maps for most in (True, False)]
+    noise = [torch.rand(count, generator=torch.Generator().manual_seed(seed)).numpy() for seed in SEEDS]
+    steps = min(steps, count)
+    random = np.stack([read_without(read, places(r), target, steps) for r in noise]).mean(axis=0)
+    found = [Curve(n, most, read_without(read, order, target, steps), order) for n, most, order in orders]
+    return [*found, Curve("random order", None, random, np.empty(0, np.int64))]
+
+
+def places(values: NDArray[Any]) -> NDArray[np.int64]:
+    """When each is reached in ascending order, equal ones as they stand. (words,)"""
+    order: NDArray[np.int64] = values.argsort(kind="stable").argsort()
+    return order
+
+
+def read_without(read: Read, order: NDArray[np.int64], target: int, steps: int) -> NDArray[np.float64]:
+    """Probability after 0 ... all words were left out in an order (words,). (steps + 1,)"""
+    part, tokens = read.windows.parts[0], len(read.windows.tokens)
+    grouping = Grouping.of(read.text, read.windows.tokens, "max", special=False)
+    gone_at = np.full(tokens, len(order))  # special tokens never go
+    gone_at[grouping.kept] = order[grouping.owners]
+    most = len(order) if tokens > len(grouping.kept) else len(order) - 1
+    counts = np.linspace(0, most, steps + 1).round()
+    texts = [{name: x[torch.from_numpy(gone_at >= n)] for name, x in part.inputs.items()} for n in counts]
+    found = []
+    for i in range(0, len(texts), TOGETHER):
+        inputs = read.on_device(texts[i : i + TOGETHER])
+        with torch.no_grad(), untouched(read.model.net, tensors(inputs)):
+            logits = logits_of(call(read.model.net, inputs)).detach().double().cpu()
+        found.append(read.model.probabilities(logits)[:, target].numpy())
+    return np.concatenate(found)

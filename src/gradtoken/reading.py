@@ -82,12 +82,15 @@ class Read:
 
     def batches(self) -> Iterator[tuple[range, dict[str, Tensor]]]:
         """Numbers of the parts, some at a time, and what the network is called with."""
-        device = next(self.model.net.parameters()).device
         count = len(self.windows.parts)
         steps = [range(i, min(i + TOGETHER, count)) for i in range(0, count, TOGETHER)]
         for numbers in track(steps, "windows") if len(steps) > 1 else steps:
-            padded = self.model.for_texts.padded([self.windows.parts[i].inputs for i in numbers])
-            yield numbers, {name: x.to(device) for name, x in padded.items()}
+            yield numbers, self.on_device([self.windows.parts[i].inputs for i in numbers])
+
+    def on_device(self, texts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """What the network is called with for several texts."""
+        device = next(self.model.net.parameters()).device
+        return {name: x.to(device) for name, x in self.model.for_texts.padded(texts).items()}
 
     def outputs(self) -> Iterator[Any]:
         """What the network says of the parts."""

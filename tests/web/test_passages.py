@@ -1,6 +1,8 @@
 """The tab for texts, without a browser."""
 
 import base64
+import html
+import json
 import re
 import threading
 
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 
 import gradtoken
+from gradtoken.draw.words import number
 from gradtoken.web import passages
 from gradtoken.web.settings import Settings
 from gradtoken.web.visits import Desk
@@ -98,13 +101,62 @@ def test_hostile_texts_stay_text(desk, visit):
 def test_the_lines_make_what_is_downloaded(desk, visit, tmp_path, monkeypatch):
     monkeypatch.setattr("gradtoken.explaining.load", lambda name: desk.shelf.get(name)[0])
     answer = passages.read_text(desk, visit, TEXT, "tiny", ["gradtoken"])
-    import html
-
     lines = html.unescape(re.search(r"<code>(.*)</code>", answer.code, re.S)[1])
     exec(lines.replace("maps.save('", f"maps.save('{tmp_path}/"), {})
     file = passages.press_text(desk, visit, {"kind": "file", "value": "png"}, ["gradtoken"]).file
     assert file["name"] == "text-gradtoken.png"
     assert base64.b64decode(file["content"]) == (tmp_path / "text.png").read_bytes()
+
+
+def test_a_long_text_is_read_whole_in_windows(desk, visit, tmp_path, monkeypatch):
+    monkeypatch.setattr("gradtoken.explaining.load", lambda name: desk.shelf.get(name)[0])
+    text = "The film was good , the plot is very dull . " * 4
+    part = passages.read_text(desk, visit, text, "tiny", ["gradtoken"])
+    assert "tokens were read" in part.message
+    assert "windows" not in part.code
+    whole = passages.read_text(desk, visit, text, "tiny", ["gradtoken"], True)
+    assert "windows that share 5 tokens" in whole.message
+    assert "windows=5" in whole.code
+    expected = gradtoken.explain(text, desk.shelf.get("tiny")[0], windows=5)
+    assert visit.text_classes == (expected.target,)
+    np.testing.assert_allclose(
+        visit.passage.cells["gradtoken", expected.target].explanation.relevance, expected.relevance
+    )
+    assert "read at once" in passages.erase_text(desk, visit).message
+    short = passages.read_text(desk, visit, TEXT, "tiny", ["gradtoken"], True)
+    assert "windows" not in short.code
+
+
+def test_variants_of_words_agree_with_the_map(desk, visit):
+    passages.read_text(desk, visit, TEXT, "tiny", ["legrad"])
+    answer = passages.vary_text(desk, visit)
+    assert answer.message == ""
+    model, words = desk.shelf.get("tiny")[0], len(TEXT.split())
+    one = gradtoken.explain(TEXT, model, visit.text_classes[0])
+    figures = re.findall(r"<figure.*?</figure>", answer.variants, re.S)
+    assert len(figures) == 2 + len(model.net.bert.encoder.layer) + 5
+    told = [re.findall(r'title="[^"]*: ([^" ]*)', figure) for figure in figures]
+    assert {len(values) for values in told} == {words}
+    published = [number(float(value)) for value in one.relevance]
+    assert told[2] == published, "depth 1"
+    assert told[-1] == published, "average_matmul"
+    assert told[0] != told[1], "heads differ"
+
+
+def test_words_are_erased_in_the_order_of_the_map(desk, visit):
+    passages.read_text(desk, visit, TEXT, "tiny", METHODS)
+    answer = passages.erase_text(desk, visit)
+    assert answer.message == ""
+    assert answer.erasing.count("<polyline") == 5
+    assert "while words are erased" in answer.erasing
+    steps = json.loads(html.unescape(re.search(r'data-erase="([^"]*)"', answer.erasing)[1]))
+    one = gradtoken.explain(TEXT, desk.shelf.get("tiny")[0], visit.text_classes[0])
+    assert np.argmin(steps["order"]) == one.relevance.argmax()
+    assert steps["probability"][0] == pytest.approx(one.probability, abs=1e-4)
+    assert re.findall(r'data-word="(\d+)"', answer.erasing) == [str(i) for i in range(len(TEXT.split()))]
+    again = passages.press_text(desk, visit, {"kind": "class", "value": str(visit.text_classes[0])}, METHODS)
+    assert again.erasing is None, "the same words and methods"
+    assert passages.redraw_text(desk, visit, ["legrad"]).erasing == "", "curves of other methods do not stay"
 
 
 def test_a_long_text_is_named_by_its_file(desk, visit):

@@ -8,7 +8,6 @@ import torch
 
 from gradtoken import manual
 from gradtoken.comparing import VARIED
-from gradtoken.draw.html import text
 from gradtoken.erasing import curves, grid_of
 from gradtoken.errors import BadPicture, BadTarget, GradTokenError, UnknownName
 from gradtoken.models.model import Model
@@ -93,7 +92,7 @@ def vary(desk: Desk, visit: Visit) -> Answer:
     """Heads, depths and schemes of GradToken, for the class that is explained."""
     subject, index = subject_in(visit), visit.classes[0]
     probe = desk.recordings.of(subject, (index,)).probe
-    parts = [f'<p class="gt-note">{text(f"{subject.names[index]}. {SHARED}")}</p>']
+    parts = [panels.said(f"{subject.names[index]}. {SHARED}")]
     for name, (title, words) in VARIANTS.items():
         columns = found(desk.recordings, subject, (index,), VARIED[name](probe, {}))
         parts.append(panels.variants(title, words, columns, visit.asked.style(1)))
@@ -109,11 +108,8 @@ def erase(desk: Desk, visit: Visit) -> Answer:
     with subject.lock:
         drawn = curves(case, maps)
     eraser = charts.eraser(maps[0], drawn, grid_of(case))
-    more = len(visit.asked.methods) - FOLLOWED
-    note = f'<p class="gt-note">the first {FOLLOWED} methods</p>' if more > 0 else ""
-    return Answer(
-        erasing=f'<div class="gt-curves"><div>{charts.chart(drawn, subject.names[index])}{note}</div>{eraser}</div>'
-    )
+    chart = charts.chart(drawn, subject.names[index])
+    return Answer(erasing=panels.curves(chart, eraser, FOLLOWED if len(visit.asked.methods) > FOLLOWED else 0))
 
 
 def download(desk: Desk, visit: Visit, kind: Any) -> Answer:

@@ -2,9 +2,12 @@
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
+from gradtoken.draw import text_html
 from gradtoken.draw.html import text, uri, values
 from gradtoken.draw.overlay import resized
+from gradtoken.draw.texts import slices
 from gradtoken.draw.words import number, percent
 from gradtoken.erasing import Curve
 from gradtoken.result import Explanation
@@ -15,12 +18,12 @@ WORDS = {True: "most relevant first", False: "least relevant first", None: ""}
 SHOWN = 420  # pixels of the longest side of the picture that is erased
 
 
-def chart(found: Sequence[Curve], name: str) -> str:
+def chart(found: Sequence[Curve], name: str, what: str = "patches") -> str:
     """The curves with a legend that has their areas; solid: most relevant first, dashed: least, dotted: at random."""
     names = list(dict.fromkeys(curve.name for curve in found if curve.most_first is not None))
     lines = "".join(line(curve, names) for curve in found)
     rows = "".join(legend(curve, names) for curve in found)
-    words = f"probability of {name} while patches are erased: " + "; ".join(map(told, found))
+    words = f"probability of {name} while {what} are erased: " + "; ".join(map(told, found))
     return (
         f'<svg class="gt-chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{text(words)}">'
         f'{axes(name)}{lines}<line class="gt-at" x1="{LEFT}" x2="{LEFT}" y1="8" y2="{HEIGHT - BOTTOM}"/></svg>'
@@ -84,17 +87,31 @@ def axes(name: str) -> str:
 def eraser(one: Explanation, found: Sequence[Curve], grid: tuple[int, int]) -> str:
     """The picture, whose most relevant patches a slider erases. grid: rows and columns of the patches that go."""
     assert one.picture is not None
-    rows, columns = grid
-    curve = next(c for c in found if c.name == one.method and c.most_first)
-    steps = {"rows": rows, "columns": columns, "probability": [round(float(p), 4) for p in curve.probability]}
-    steps |= {"box": values(one)["box"], "order": [int(i) for i in curve.order]}
-    steps |= {"left": LEFT, "width": WIDTH - LEFT - RIGHT}
     small = resized(one.picture, (0, 0, 1, 1), SHOWN)[0]
-    last = len(curve.probability) - 1
-    words = f"erased, most relevant first by {one.method}"
+    drawn = f'<div class="gt-canvas"><img src="{uri(small)}" alt="the picture, partly erased"><canvas></canvas></div>'
+    return sliding(one, found, drawn, rows=grid[0], columns=grid[1], box=values(one)["box"])
+
+
+def eraser_of_words(one: Explanation, found: Sequence[Curve]) -> str:
+    """The text, whose most relevant words a slider erases."""
+    assert one.words is not None
+    parts = [
+        text_html.escaped(s.text)
+        if s.word is None
+        else f'<span data-word="{s.word}">{text_html.escaped(s.text)}</span>'
+        for s in slices(one.words)
+    ]
+    return sliding(one, found, f'<div class="gt-erased" dir="auto" tabindex="0">{"".join(parts)}</div>')
+
+
+def sliding(one: Explanation, found: Sequence[Curve], drawn: str, **how: Any) -> str:
+    """What is erased above its slider; page.js knows how."""
+    curve = next(c for c in found if c.name == one.method and c.most_first)
+    steps = {"probability": [round(float(p), 4) for p in curve.probability], "order": [int(i) for i in curve.order]}
+    steps |= how | {"left": LEFT, "width": WIDTH - LEFT - RIGHT}
+    words, last = f"erased, most relevant first by {one.method}", len(curve.probability) - 1
     return (
-        f'<div class="gt-erase" data-erase="{text(json.dumps(steps))}">'
-        f'<div class="gt-canvas"><img src="{uri(small)}" alt="the picture, partly erased"><canvas></canvas></div>'
+        f'<div class="gt-erase" data-erase="{text(json.dumps(steps))}">{drawn}'
         f'<label>{text(words)} <input type="range" min="0" max="{last}" value="0" step="1"></label>'
         '<output aria-live="polite"></output></div>'
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 
+from gradtoken.defaults import METHOD
 from gradtoken.progress import showing
 from gradtoken.web.answers import Answer
 from gradtoken.web.visits import Desk
@@ -50,10 +51,11 @@ def action(name: str) -> Callable[..., Answer]:
 
 
 def method_names() -> list[Any]:
-    """All methods, for the two components that offer them."""
+    """All methods, for the two components that offer them; first those that typing their whole name must find."""
     from gradtoken.methods import METHODS
 
-    return [gr.update(choices=list(METHODS))] * 2
+    within = [name for name in METHODS if any(name in other for other in METHODS if other != name)]
+    return [gr.update(choices=list(dict.fromkeys([METHOD, *within, *METHODS])))] * 2
 
 
 def parts(key: str, answer: Answer, answers: Sequence[str] = ANSWERS) -> list[Any]:

@@ -41,6 +41,7 @@ def lines(subject: "Subject | Passage", maps: Sequence[Explanation], style: dict
     targets = [named(subject.model.labels, subject.names, one.target) for one in maps]
     methods = [one.method for one in maps]
     call = f"{subject.given}, {subject.model.name!r}, target={alone(targets)}, method={alone(methods)}"
+    call += "".join(f", {name}={value!r}" for name, value in subject.options.items())
     options = "".join(f", {name}={value!r}" for name, value in style.items())
     return f"import gradtoken\nmaps = gradtoken.explain({call})\nmaps.save('{stem(subject.source)}.png'{options})\n"
 

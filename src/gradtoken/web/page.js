@@ -111,10 +111,15 @@
   });
 
   // Words: the value of the one under the pointer, or of the one that the arrow keys reached.
-  const tell = (box, mark) => {
-    all("mark.gt-on", box).forEach(one => one.classList.remove("gt-on"));
-    if (mark) mark.classList.add("gt-on");
-    box.parentElement.querySelector(".gt-number").textContent = mark ? mark.title : "";
+  const tell = (own, mark) => {
+    const numbers = all("mark", own), at = numbers.indexOf(mark);
+    all(".gt-words").forEach(box => {
+      const marks = all("mark", box);
+      if (marks.length !== numbers.length) return;
+      all("mark.gt-on", box).forEach(one => one.classList.remove("gt-on"));
+      marks[at].classList.add("gt-on");
+      box.parentElement.querySelector(".gt-number").textContent = marks[at].title;
+    });
   };
   const wordOf = event => event.target.closest ? event.target.closest(".gt-words mark") : null;
   for (const kind of ["pointerover", "click"])
@@ -139,6 +144,15 @@
     const canvas = box.querySelector("canvas"), picture = box.querySelector("img"), step = Number(slider.value);
     const last = steps.probability.length - 1, total = steps.order.length;
     const gone = Math.round(step / last * total);
+    all("[data-word]", box).forEach(word => word.classList.toggle("gt-gone", steps.order[word.dataset.word] < gone));
+    if (canvas) blank(canvas, picture, steps, gone);
+    const at = box.closest(".gt-curves").querySelector(".gt-at"), x = steps.left + step / last * steps.width;
+    at.setAttribute("x1", x);
+    at.setAttribute("x2", x);
+    box.querySelector("output").textContent =
+      `${Math.round(100 * gone / total)} % erased: probability ${(100 * steps.probability[step]).toFixed(1)} %`;
+  };
+  const blank = (canvas, picture, steps, gone) => {
     canvas.width = picture.naturalWidth;
     canvas.height = picture.naturalHeight;
     const pen = canvas.getContext("2d"), [x0, y0, x1, y1] = steps.box;
@@ -149,11 +163,6 @@
       const left = x0 * canvas.width + i % steps.columns * wide, top = y0 * canvas.height + Math.floor(i / steps.columns) * high;
       pen.fillRect(left, top, wide + 0.5, high + 0.5);
     });
-    const at = box.closest(".gt-curves").querySelector(".gt-at"), x = steps.left + step / last * steps.width;
-    at.setAttribute("x1", x);
-    at.setAttribute("x2", x);
-    box.querySelector("output").textContent =
-      `${Math.round(100 * gone / total)} % erased: probability ${(100 * steps.probability[step]).toFixed(1)} %`;
   };
   document.addEventListener("input", event => {
     const box = event.target.closest ? event.target.closest(".gt-erase") : null;
@@ -177,7 +186,11 @@
     if (pinned && all("figure[data-map] .gt-number:empty").length) back();
     all(".gt-erase output:empty").forEach(output => {
       const box = output.parentElement, picture = box.querySelector("img");
-      if (picture.complete) erase(box); else picture.addEventListener("load", () => erase(box), {once: true});
+      if (!picture || picture.complete) erase(box); else picture.addEventListener("load", () => erase(box), {once: true});
+    });
+    all("[role=alert]:not(.gt-seen)").forEach(alert => {
+      alert.classList.add("gt-seen");
+      alert.scrollIntoView({block: "nearest"});
     });
     const found = pressed !== null && document.activeElement === document.body
       && document.querySelector(`.gt-choice [data-class="${CSS.escape(pressed)}"]`);

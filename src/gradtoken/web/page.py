@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -100,12 +101,12 @@ def place_options(_: Desk) -> Parts:
     return {"words": words, "classes": classes, "methods": methods} | controls
 
 
-def place_more(_: Desk) -> Parts:
+def place_more(_: Desk, unit: str = "patch") -> Parts:
     """What is computed on demand."""
     with gr.Accordion("Inside GradToken: heads, depths, schemes", open=False):
         parts = {"vary": gr.Button("Show them"), "variants": html()}
     with gr.Accordion("Is the map faithful? Erase and watch", open=False):
-        parts |= {"erase": gr.Button("Erase patch by patch"), "erasing": html()}
+        parts |= {"erase": gr.Button(f"Erase {unit} by {unit}"), "erasing": html()}
     return parts
 
 
@@ -154,7 +155,8 @@ def place_text(desk: Desk) -> Parts:
         allow_custom_value=settings.private,
     )
     methods = gr.Dropdown(list(usual.methods), value=list(usual.methods), multiselect=True, label="Methods")
-    return {"text": text, "model": model, "methods": methods, "read": gr.Button("Explain")}
+    whole = gr.Checkbox(False, label="Read all of a long text, in windows")
+    return {"text": text, "model": model, "methods": methods, "whole": whole, "read": gr.Button("Explain")}
 
 
 def place_text_classes(_: Desk) -> Parts:
@@ -162,8 +164,13 @@ def place_text_classes(_: Desk) -> Parts:
     return {"classes": html(js_on_load=PICKED, elem_classes="gt-choice")}
 
 
-TEXT_PLACES: Places = {"input": place_text, "result": place_result, "options": place_text_classes}
-TEXT_ANSWERS = ("message", "maps", "classes", "code", "file")
+TEXT_PLACES: Places = {
+    "input": place_text,
+    "result": place_result,
+    "options": place_text_classes,
+    "more": partial(place_more, unit="word"),
+}
+TEXT_ANSWERS = ("message", "maps", "classes", "code", "variants", "erasing", "file")
 
 
 def connect_texts(desk: Desk, parts: Parts) -> None:
@@ -176,8 +183,11 @@ def connect_texts(desk: Desk, parts: Parts) -> None:
         "api_visibility": "private",
         "show_progress_on": parts["maps"],
     }
-    wanted = [key, parts["text"], parts["model"], methods]
+    wanted = [key, parts["text"], parts["model"], methods, parts["whole"]]
     gr.on([parts["read"].click], events.valued(desk, "read_text", TEXT_ANSWERS), wanted, **usual)
+    for button, part in (("vary", "variants"), ("erase", "erasing")):
+        shown = usual | {"show_progress_on": parts[part]}
+        parts[button].click(events.valued(desk, f"{button}_text", TEXT_ANSWERS), [key], **shown)
     methods.input(events.valued(desk, "redraw_text", TEXT_ANSWERS), [key, methods], **usual)
     pressed = events.pressed(desk, "press_text", TEXT_ANSWERS)
     parts["classes"].select(pressed, [key, methods], **usual)

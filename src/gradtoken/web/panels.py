@@ -32,6 +32,11 @@ def message(words: str, kind: str = "error") -> str:
     return f'<div class="gt-message gt-{kind}" role="{role}">{text(words)}</div>' if words else ""
 
 
+def said(words: str) -> str:
+    """A remark."""
+    return f'<p class="gt-note">{text(words)}</p>'
+
+
 def picture(subject: "Subject") -> str:
     """The picture that is explained, and what was found in it."""
     small = resized(subject.picture, (0, 0, 1, 1), min(PREVIEW, max(subject.picture.size)))[0]
@@ -131,7 +136,7 @@ def figure(cell: Cell, among: Sequence[Explanation], style: Style, longest: int,
         head = f"<figcaption>{text(title)}</figcaption>" if title else ""
         return f'<figure class="gt-map gt-none">{head}<p><b>no map</b> {text(cell.refusal)}</p></figure>'
     if one.words is not None:
-        return passage(one, among, style)
+        return passage(one, among, style, title)
     scale = scale_of(one, among, style)
     sure = "" if one.probability is None else f'<span class="gt-p">{text(percent(one.probability))}</span>'
     name = text(title) if title else f"<b>{text(one.name)}</b> {sure}"
@@ -142,13 +147,14 @@ def figure(cell: Cell, among: Sequence[Explanation], style: Style, longest: int,
     )
 
 
-def passage(one: Explanation, among: Sequence[Explanation], style: Style) -> str:
+def passage(one: Explanation, among: Sequence[Explanation], style: Style, title: str) -> str:
     """The words of a text on their colours, which take the pointer and the arrow keys."""
     sure = "" if one.probability is None else f'<span class="gt-p">{text(percent(one.probability))}</span>'
-    name = text(f"words of the text for {one.name} by {one.method}; arrow keys move between them")
+    said = f"words of the text for {one.name} by {one.method} {title}".rstrip()
+    name = text(f"{said}; arrow keys move between them")
     words = text_html.words(one, among, style)
     return (
-        f'<figure class="gt-map gt-text"><figcaption><b>{text(one.name)}</b> {sure}</figcaption>'
+        f'<figure class="gt-map gt-text"><figcaption>{text(title) or f"<b>{text(one.name)}</b> {sure}"}</figcaption>'
         f'<div class="gt-words" tabindex="0" role="group" aria-label="{name}">{words}</div>'
         '<div class="gt-number"></div></figure>'
     )
@@ -182,6 +188,12 @@ def variants(title: str, words: str, table: Sequence[tuple[Column, Sequence[Cell
         f'<section class="gt-variants" aria-label="{text(title)}"><h2>{text(title)}</h2>'
         f'<p class="gt-note">{text(words)}</p><div class="gt-row">{figures}</div></section>'
     )
+
+
+def curves(chart: str, eraser: str, first: int) -> str:
+    """Curves of erasing beside what is erased. first: of how many methods they are, 0 for all."""
+    note = f'<p class="gt-note">the first {first} methods</p>' if first else ""
+    return f'<div class="gt-curves"><div>{chart}{note}</div>{eraser}</div>'
 
 
 def heading(column: Column) -> str:

@@ -5,7 +5,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 from PIL import Image
@@ -37,6 +37,7 @@ class Subject:
     probabilities: NDArray[Any]
     names: tuple[str, ...]
     cells: dict[tuple[str, str, int], Cell] = field(default_factory=dict)
+    options: ClassVar[dict[str, Any]] = {}  # of how it is read
 
     @property
     def pixels(self) -> int:

@@ -30,7 +30,7 @@ LONGEST = 255  # letters of a model's name; files have no longer ones
 class Visit:
     """One visitor. subject: what is looked at. classes: one, or two side by side. asked: what the controls said last.
 
-    passage, text_classes: the same of the tab for texts.
+    passage, text_classes, text_methods: the same of the tab for texts.
     lock: held while this visitor's page is changed, so that answers that overlap agree.
     """
 
@@ -39,6 +39,7 @@ class Visit:
     asked: Asked = field(default_factory=Asked)
     passage: "Passage | None" = None
     text_classes: tuple[int, ...] = ()
+    text_methods: tuple[str, ...] = ()
     lock: Any = field(default_factory=threading.RLock)
 
     @property
