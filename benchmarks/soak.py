@@ -1,15 +1,17 @@
 """Many explanations in one process: memory, threads and open files stay as they are.
 
     python -m benchmarks.soak 10000
+    python -m benchmarks.soak 10000 --kernels
 
 Each explanation is of a model that was made for it: another depth, width, number of heads, size of pictures, patches,
 number format, batch, target and method each time. Some are refused, as in use. The first tenth is left out of the
-growth: libraries are imported then.
+growth: libraries are imported then. On a processor PyTorch keeps compiled kernels for each new shape (oneDNN), hundreds
+of MiB for shapes without end; they are off unless `--kernels` asks for them, so that what grows is this package's.
 """
 
+import argparse
 import gc
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -90,19 +92,24 @@ def growth(marks: list[Mark]) -> float:
     return above / sum((x - mean[0]) ** 2 for x, _ in kept)
 
 
-def main(count: int) -> None:
+def main() -> None:
     """Print a line for each measurement, and the growth."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("count", type=int, nargs="?", default=10_000)
+    parser.add_argument(
+        "--kernels", action="store_true", help="let PyTorch keep kernels for each shape, as it usually does"
+    )
+    given = parser.parse_args()
     torch.set_num_threads(1)
     start, marks = time.monotonic(), list[Mark]()
-    print(
-        "| explanations | refused | MiB | threads | open files | tensors |\n| ---: | ---: | ---: | ---: | ---: | ---: |"
-    )
-    for one, refused in soak(count):
-        marks.append(one)
-        row = f"| {one.count:,} | {refused:,} | {one.memory:.1f} | {one.threads} | {one.files} | {one.tensors} |"
-        print(row, flush=True)
+    print("| explanations | refused | MiB | threads | open files | tensors |\n" + "| ---: " * 6 + "|")
+    with torch.backends.mkldnn.flags(enabled=given.kernels):
+        for one, refused in soak(given.count):
+            marks.append(one)
+            row = f"| {one.count:,} | {refused:,} | {one.memory:.1f} | {one.threads} | {one.files} | {one.tensors} |"
+            print(row, flush=True)
     print(f"\n{growth(marks):+.3f} MiB in 1,000 explanations; {time.monotonic() - start:.0f} s")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000)
+    main()

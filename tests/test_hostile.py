@@ -134,6 +134,47 @@ def test_a_readout_that_is_padding_is_refused(method):
         attribute(net, text, 1, method, allow_blank=True)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_block_that_is_used_twice_is_explained_as_two_and_left_as_it_was(vit, x, method):
+    vit.blocks[1] = vit.blocks[0]
+    before = {name: (weight, weight.clone()) for name, weight in vit.named_parameters()}
+    request = {"target": 1, "method": method, "allow_blank": True, **CHEAP.get(method, {})}
+    found = attribute(vit, x, **request)
+    for name, weight in vit.named_parameters():
+        assert weight is before[name][0]
+        assert weight.requires_grad
+        assert torch.equal(weight, before[name][1])
+    two = copy.deepcopy(vit)
+    two.blocks[1] = copy.deepcopy(two.blocks[0])
+    torch.testing.assert_close(found, attribute(two, x, **request))
+
+
+@pytest.mark.parametrize("method", ["transattrib", "attn_lrp", "lrp"])
+def test_a_weight_that_two_modules_share(vit, x, method):
+    vit.blocks[1].mlp.fc1.weight = vit.blocks[0].mlp.fc1.weight
+    found = attribute(vit, x, 1, method)
+    assert vit.blocks[1].mlp.fc1.weight is vit.blocks[0].mlp.fc1.weight
+    two = copy.deepcopy(vit)
+    two.blocks[1].mlp.fc1.weight = nn.Parameter(two.blocks[0].mlp.fc1.weight.detach().clone())
+    torch.testing.assert_close(found, attribute(two, x, 1, method))
+
+
+@pytest.mark.parametrize("target", [None, 1])
+def test_scores_that_are_no_real_numbers(vit, x, target):
+    class Other(Normalising):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net(x).to(torch.complex64)
+
+    class Empty(Normalising):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net(x)[:, :0]
+
+    with pytest.raises(BadTarget, match="expected real scores, got torch.complex64"):
+        attribute(Other(vit), x, target)
+    with pytest.raises(BadTarget, match=r"expected logits of shape \(batch, classes\), got \(2, 0\)"):
+        attribute(Empty(vit), x, target)
+
+
 def test_data_parallel_is_the_model_inside(vit, x):
     R = attribute(nn.DataParallel(vit), x, 1, "transattrib")
     torch.testing.assert_close(R, attribute(vit, x, 1, "transattrib"))

@@ -22,15 +22,22 @@ class Scores(NamedTuple):
 def read(output: Any, target: Target, batch: int) -> Scores:
     """The scores that a target selects. Raises BadTarget where it does not fit, BadModel where they are not finite."""
     if callable(target):
-        scores, logits = called(target, output, batch), None
+        scores, logits = real(called(target, output, batch)), None
     else:
-        logits = logits_of(output)
+        logits = real(logits_of(output))
         indices = class_indices(target, logits)
         scores = logits.gather(1, indices.reshape(len(logits), -1)).reshape(indices.shape)
     if not scores.isfinite().all():
         raise BadModel("the model's output is not finite; look for NaN in its weights or its input")
     several = scores.ndim == 2
     return Scores(scores if several else scores[:, None], None if logits is None else logits.detach(), several)
+
+
+def real(scores: Tensor) -> Tensor:
+    """Scores that have an order and a gradient. Raises BadTarget for complex ones."""
+    if scores.is_complex():
+        raise BadTarget(f"expected real scores, got {scores.dtype}; give a target that makes real ones of the output")
+    return scores
 
 
 class Chosen:
@@ -90,7 +97,7 @@ def called(target: Callable[[Any], Tensor], output: Any, batch: int) -> Tensor:
 def logits_of(output: Any) -> Tensor:
     """The logits of what a model returned: a tensor, or an object or mapping with `logits`. (B, classes)"""
     logits = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", output)
-    if isinstance(logits, Tensor) and logits.ndim == 2:
+    if isinstance(logits, Tensor) and logits.ndim == 2 and logits.shape[1]:
         return logits
     shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(output).__name__
     raise BadTarget(

@@ -30,11 +30,24 @@ class Lent(nn.Module):
     def __init__(self, net: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
         self.net = net
-        tensors = (*net.named_parameters(), *net.named_buffers())
-        self.weights = {name: converted(x.detach(), dtype) for name, x in tensors}
+        own = by_place(net)
+        lent = {id(x): converted(x.detach(), dtype) for x in own.values()}
+        self.weights = {name: lent[id(x)] for name, x in own.items()}
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return functional_call(self.net, self.weights, args, kwargs)
+        return functional_call(self.net, self.weights, args, kwargs, tie_weights=False)
+
+
+def by_place(net: nn.Module) -> dict[str, Tensor]:
+    """Weights and buffers by name: one that two modules share twice, those of a module that has two names once.
+
+    `functional_call` told every name of such a module would find its own loan there, and put that back at the end.
+    """
+    found = {}
+    for prefix, module in net.named_modules():
+        for name, x in (*module.named_parameters("", False, False), *module.named_buffers("", False, False)):
+            found[f"{prefix}.{name}" if prefix else name] = x
+    return found
 
 
 def converted(x: Any, dtype: torch.dtype) -> Any:
