@@ -28,6 +28,7 @@ from gradtoken.prompting import reads_of
 from gradtoken.provenance import provenance
 from gradtoken.reading import Read, Reading
 from gradtoken.result import Array, Box, Explanation, Explanations
+from gradtoken.state import first_weight
 
 
 def explain(
@@ -208,7 +209,8 @@ class Case:
         else:
             view = model.for_pictures(subject)
             pixels, picture, shown = view.pixels, subject, partial(on_picture, subject, view.box)
-        weight = next(model.net.parameters(), pixels)
+        weight = first_weight(model.net)
+        weight = pixels if weight is None else weight
         choice = Choice(model, targets)
         with prepared(model):
             probe = Probe(model.net, pixels[None].to(weight.device, weight.dtype), choice, model.memory)

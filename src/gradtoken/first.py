@@ -1,14 +1,14 @@
 """The first pass of a model: its scores, its attentions, and the gradient by the last of them alone."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from gradtoken.call import Call, apart
-from gradtoken.errors import NoAttention
+from gradtoken.errors import BadModel, NoAttention
 from gradtoken.inputs import Inputs, batch_of, call
 from gradtoken.record import Freed, Recorder, Unread
 from gradtoken.targets import Chosen, Scores, Target, read
@@ -137,3 +137,13 @@ def reading(dq: Tensor) -> Tensor:
             "tokenizer), or leave these samples out"
         )
     return read
+
+
+def check_repeats(net: nn.Module, first: First, output: Any) -> None:
+    """Refuse a model whose second pass on the same inputs, with the same random state, gave other scores."""
+    gap = (first.chosen.scores(output).detach() - first.scores).abs().max()
+    if gap > 10 * torch.finfo(first.scores.dtype).eps ** 0.5 * (1 + first.scores.abs().max()):
+        raise BadModel(
+            f"{type(net).__name__} gave scores that differ by {gap:.2g} in two passes on the same inputs: it keeps "
+            "something between calls, or draws numbers that no seed fixes; explain a model that repeats itself"
+        )

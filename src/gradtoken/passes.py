@@ -15,7 +15,7 @@ from gradtoken.anatomy import PLACES, Anatomy, BlockFinder
 from gradtoken.attention import Attention
 from gradtoken.call import Call
 from gradtoken.errors import BadModel, NoAttention, NoBlocks
-from gradtoken.first import First, check_followed
+from gradtoken.first import First, check_followed, check_repeats
 from gradtoken.inputs import Inputs, apply, batch_of, explained_of, mapped, own, signature, tensors
 from gradtoken.progress import track
 from gradtoken.run import Node, Place, Run, heads_in, tokens_in
@@ -41,7 +41,8 @@ def find_anatomy(probe: "Probe") -> Anatomy:
     for number, x in enumerate(floating_leaves(inputs)):
         finder.numbers[x] = -1 - number
     with untouched(probe.net, tensors(inputs)), torch.no_grad(), Tape(set(), finder=finder, limit=probe.limit):
-        apply(probe.net, inputs)
+        output = apply(probe.net, inputs)
+    check_repeats(probe.net, probe.first, output)
     return finder.anatomy
 
 

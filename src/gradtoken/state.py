@@ -1,6 +1,7 @@
 """Run a model and leave it exactly as it was."""
 
 import contextlib
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,13 @@ from torch import Tensor, nn
 from gradtoken.errors import BadModel
 
 RUNNING = threading.RLock()  # flags of a model, the random state and eager execution belong to the whole process
+os.register_at_fork(before=RUNNING.acquire, after_in_parent=RUNNING.release, after_in_child=RUNNING.release)
+
+
+def first_weight(net: nn.Module) -> Tensor | None:
+    """A weight of a model, its own also while another thread computes with others in their place."""
+    with RUNNING:
+        return next(net.parameters(), None)
 
 
 def original(net: nn.Module) -> nn.Module:
@@ -44,10 +52,18 @@ def evaluating(net: nn.Module, modules: list[nn.Module]) -> Iterator[None]:
     """Evaluation mode, each module's own flag put back at the end; a flag that is right is not set, which is slow."""
     flags = [(module, module.training) for module in modules]
     try:
-        if any(flag for _, flag in flags):
-            net.eval()
-        yield
+        try:
+            if any(flag for _, flag in flags):
+                net.eval()
+            yield
+        finally:
+            put_back(flags)
     finally:
-        for module, flag in flags:
-            if module.training != flag:
-                module.training = flag
+        put_back(flags)  # again, as an interrupt may have come in between
+
+
+def put_back(flags: list[tuple[nn.Module, bool]]) -> None:
+    """The flags of training as they were."""
+    for module, flag in flags:
+        if module.training != flag:
+            module.training = flag

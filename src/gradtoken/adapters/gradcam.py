@@ -13,6 +13,7 @@ from gradtoken.adapters.plain import enlarged
 from gradtoken.attribution import attribute
 from gradtoken.errors import BadRelevance, BadTarget
 from gradtoken.methods import METHODS
+from gradtoken.state import first_weight
 from gradtoken.targets import Target
 
 ScoreOf = Callable[[Any], Tensor]
@@ -62,7 +63,7 @@ class GradToken:
         """
         if eigen_smooth:
             raise BadTarget("eigen_smooth is the first component of a layer's activations; this method reads no layer")
-        weight = next(self.model.parameters(), None)
+        weight = first_weight(self.model)
         x = input_tensor if weight is None else input_tensor.to(weight.device)
         target = target_of(targets, len(x))
         if not aug_smooth:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gradtoken.attribution import attribute
 from gradtoken.errors import BadTarget
 from gradtoken.inputs import Inputs, explained_of, tensors
+from gradtoken.state import first_weight
 from gradtoken.targets import Target, logits_of
 
 Array = NDArray[Any]
@@ -86,7 +87,7 @@ def saliency(
     Returns (B, H, W), or (B, N) for tokens, float32.
     """
     network = as_network(net)
-    weight = next(network.parameters(), None)
+    weight = first_weight(network)
     x = torch.as_tensor(np.ascontiguousarray(inputs) if isinstance(inputs, np.ndarray) else inputs)
     x = x.to(device if device is not None else x.device if weight is None else weight.device)
     if x.is_floating_point():

@@ -1,12 +1,12 @@
 """Run a model under a preset, and read what comes back to its input."""
 
 import copy
+from collections.abc import Iterable
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from gradtoken.attention import working_dtype
 from gradtoken.errors import BadModel
@@ -17,6 +17,7 @@ from gradtoken.lrp.relevance import sd
 from gradtoken.probe import Probe
 from gradtoken.readout import content
 from gradtoken.run import Run
+from gradtoken.state import RUNNING
 
 CHECKED: WeakKeyDictionary[nn.Module, set[Any]] = WeakKeyDictionary()  # presets that left a model's scores as they are
 
@@ -24,30 +25,43 @@ CHECKED: WeakKeyDictionary[nn.Module, set[Any]] = WeakKeyDictionary()  # presets
 class Lent(nn.Module):
     """A model with other weights for the time of each call: its own without gradients, in this precision or better.
 
-    The module is neither copied nor changed.
+    The module is neither copied nor changed. same: whether its parameters have this precision already.
     """
 
     def __init__(self, net: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
         self.net = net
-        own = by_place(net)
-        lent = {id(x): converted(x.detach(), dtype) for x in own.values()}
-        self.weights = {name: lent[id(x)] for name, x in own.items()}
+        with RUNNING:  # another thread may have lent it others
+            self.own = list(weights_of(net))
+            self.same = all(x.dtype == dtype for x in net.parameters())
+        lent = {id(x): converted(x.detach(), dtype) for _, _, x in self.own}
+        self.lent = [(held, name, lent[id(x)]) for held, name, x in self.own]
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return functional_call(self.net, self.weights, args, kwargs, tie_weights=False)
+        try:
+            try:
+                put(self.lent)
+                return self.net(*args, **kwargs)
+            finally:
+                put(self.own)
+        finally:
+            put(self.own)  # again, as an interrupt may have come in between
 
 
-def by_place(net: nn.Module) -> dict[str, Tensor]:
-    """Weights and buffers by name: one that two modules share twice, those of a module that has two names once.
+Weights = Iterable[tuple[dict[str, Any], str, Tensor]]
 
-    `functional_call` told every name of such a module would find its own loan there, and put that back at the end.
-    """
-    found = {}
-    for prefix, module in net.named_modules():
-        for name, x in (*module.named_parameters("", False, False), *module.named_buffers("", False, False)):
-            found[f"{prefix}.{name}" if prefix else name] = x
-    return found
+
+def weights_of(net: nn.Module) -> Weights:
+    """Where each weight and each buffer is held, under which name, and itself; of a module with two names once."""
+    for module in net.modules():
+        for held in (module._parameters, module._buffers):
+            yield from ((held, name, x) for name, x in held.items() if x is not None)
+
+
+def put(weights: Weights) -> None:
+    """Each where it belongs."""
+    for held, name, x in weights:
+        held[name] = x
 
 
 def converted(x: Any, dtype: torch.dtype) -> Any:
@@ -64,12 +78,13 @@ def propagate(probe: Probe, preset: Preset, *, precise: bool = False, chosen: An
     check_order(probe, preset)
     dtype = torch.float64 if precise else torch.float32
     known, key = CHECKED.setdefault(probe.net, set()), (signature(probe.inputs), id(preset))
-    first = chosen is None and key in known and probe.is_new and all(x.dtype == dtype for x in probe.net.parameters())
+    net = Lent(probe.net, dtype)
+    first = chosen is None and key in known and probe.is_new and net.same
     if not first:
         probe.first  # noqa: B018  whose scores the pass must give again
     under = copy.copy(probe)
     under.anatomy = probe.anatomy  # learnt from the model itself
-    under.net, under.inputs = Lent(probe.net, dtype), mapped(lambda x: converted(x, dtype), probe.inputs)
+    under.net, under.inputs = net, mapped(lambda x: converted(x, dtype), probe.inputs)
     if not first:
         under.chosen = chosen or probe.chosen
     with torch.autocast(next(iter(tensors(probe.inputs))).device.type, enabled=False):
