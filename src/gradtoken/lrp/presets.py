@@ -10,14 +10,15 @@ from torch import Tensor
 
 from gradtoken.errors import NoRule, UnknownName
 from gradtoken.lrp import absolute, modified, names, norms, relevance
+from gradtoken.lrp.attended import attended
 from gradtoken.lrp.attention import attention
 from gradtoken.lrp.names import Op
-from gradtoken.lrp.propagate import Open, Preset, Rule, branch, instead, plain
+from gradtoken.lrp.propagate import Nested, Open, Preset, Row, Rule, branch, instead, plain
 from gradtoken.multihead import multi_head_attention
 from gradtoken.operations import matrix_axes
 
 
-def rows(rule: Rule | Open, *groups: Iterable[Op]) -> dict[Op, Rule | Open]:
+def rows(rule: Row, *groups: Iterable[Op]) -> dict[Op, Row]:
     """One rule for all operations of these groups."""
     return {op: rule for group in groups for op in group}
 
@@ -79,14 +80,14 @@ def projected(bias: Tensor, x: Tensor, W: Tensor, *, beta: float = 1, alpha: flo
     return added_product(bias, x, W, beta=beta, alpha=alpha)
 
 
-OPENED: dict[Op, Rule | Open] = {
+OPENED: dict[Op, Row] = {
     F.multi_head_attention_forward: Open(multi_head_attention),
     torch.einsum: Open(einsum),
     **rows(Open(added_product), names.named("baddbmm")),
     **rows(Open(projected), names.named("addmm")),
 }
 
-BASE: dict[Op, Rule | Open] = {
+BASE: dict[Op, Row] = {
     **rows(plain, names.STRUCTURAL, names.GETITEM, names.DROPOUT),
     **rows(modified.constant, names.NORMALISERS),
     **rows(partial(divided, plain), names.DIV),
@@ -95,7 +96,7 @@ BASE: dict[Op, Rule | Open] = {
 
 # Modified gradients ---------------------------------------------------------------------------------------------------
 
-GRADIENT: dict[Op, Rule | Open] = {
+GRADIENT: dict[Op, Row] = {
     **BASE,
     **rows(plain, names.LINEAR, names.CONVOLUTIONS, names.POOLINGS),
     **rows(plain, names.ADD, names.SUB, names.RSUB, names.NEGATION),
@@ -156,7 +157,7 @@ def chefer(share: Rule, *, balance: bool) -> Preset:
         **rows(relevance.passed, names.LAYER_NORM, names.RMS_NORM, names.NORMALIZE),
         **rows(relevance.linear_map, names.POOLINGS),
         **rows(partial(taken, relevance.linear_map), names.GETITEM),
-        **rows(Open(attention), names.ATTENTION),
+        **rows(Nested(attended), names.ATTENTION),
     }
 
 

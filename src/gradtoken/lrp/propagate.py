@@ -28,7 +28,14 @@ class Open(NamedTuple):
     body: Callable[..., Any]
 
 
-Preset = Mapping[Op, Rule | Open]
+class Nested(NamedTuple):
+    """A row whose rule runs other operations under the rules itself: called as rule(rules, *args, **kwargs)."""
+
+    rule: Callable[..., Any]
+
+
+Row = Rule | Open | Nested
+Preset = Mapping[Op, Row]
 
 
 def instead(rule: Rule, f: Callable[..., Tensor]) -> Rule:
@@ -72,8 +79,9 @@ class Rules(TorchFunctionMode):
         if row is None:
             return unknown(op, op(*args, **kwargs))
         if isinstance(row, Open):
-            with self:  # a mode is off inside its own handler
-                return row.body(*args, **kwargs)
+            return self.opened(row.body, *args, **kwargs)
+        if isinstance(row, Nested):
+            return row.rule(self, *args, **kwargs)
         if op in PRODUCTS:
             args = tuple(map(self.constant, args))
             kwargs = {name: self.constant(x) for name, x in kwargs.items()}
@@ -94,6 +102,11 @@ class Rules(TorchFunctionMode):
         for x in tensors_in((out,)) if trained else ():
             self.weights[x] = True
         return out
+
+    def opened(self, body: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """What is written with other operations, each under its own rule."""
+        with self:  # a mode is off inside its own handler
+            return body(*args, **kwargs)
 
     def counted(self, op: Op, rule: Rule, carriers: list[Tensor], args: Any, kwargs: Any) -> Any:
         """Apply a rule, and that of `branch` to what is read more than once.

@@ -122,6 +122,11 @@ def scale_of(x: Tensor) -> float:
     return shares.factor if isinstance(shares, Scaled) else 1.0
 
 
+def scaled(x: Tensor, factor: float) -> Tensor:
+    """X as it is, with the number that it is said to have been multiplied by."""
+    return x if factor == 1 else Hand.of(lambda x: x.view_as(x), Scaled(factor), x)
+
+
 def multiplied(op: Op, a: Any, b: Any, **kwargs: Any) -> Tensor:
     """Elementwise: half of R to each; all of it where the other is a constant."""
     tensors = [x for x in (a, b) if isinstance(x, Tensor) and x.requires_grad]
