@@ -11,6 +11,12 @@ from gradtoken.errors import BadModel, BadTarget
 Target = int | list[int] | list[list[int]] | Tensor | Callable[[Any], Tensor] | None
 
 
+class Independent(list[list[int]]):
+    """Class indices (B, K) whose probabilities are sigmoids."""
+
+    independent = True
+
+
 class Scores(NamedTuple):
     """values (B, K) before any softmax; logits (B, classes) where class indices were asked; several: K was given."""
 

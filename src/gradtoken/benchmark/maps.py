@@ -77,7 +77,7 @@ class Maps(Protocol):
                 "shape": shape,
                 "class": classes[:, None],
                 "logit": logits.gather(1, classes[:, None]),
-                "probability": logits.softmax(1).gather(1, classes[:, None]),
+                "probability": batch.probability(logits, classes)[:, None],
             }
         return found
 
@@ -123,7 +123,7 @@ class Kept:
             target=self.target,
             name=model.labels[self.target] if model.labels is not None else f"class {self.target}",
             logit=self.logit,
-            probability=float(torch.tensor(self.logit).sigmoid()) if model.independent else self.probability,
+            probability=self.probability,
             method=self.variant.method,
             options=dict(self.variant.options),
             source=path,

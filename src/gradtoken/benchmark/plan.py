@@ -172,6 +172,7 @@ def about_model(model: Model) -> dict[str, Any]:
         "layers": digest_of_ids([layers]),
         "dtype": str(next(model.net.parameters()).dtype),
         **({} if model.memory == "keep" else {"memory": model.memory}),
+        **({"independent": True} if model.independent else {}),
     }
 
 

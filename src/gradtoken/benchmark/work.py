@@ -84,10 +84,11 @@ def batch_of(plan: Plan, ready: Sequence[Ready]) -> Batch:
         views=[one.view for one in ready],
         targets=targets,
         logits=torch.stack([one.logits for one in ready]),
-        probe=Probe(plan.model.net, inputs, [list(t) for t in targets], plan.model.memory),
+        probe=Probe(plan.model.net, inputs, plan.model.classes(targets), plan.model.memory),
         predict=predictor(plan),
         most=plan.chunk,
         black=black_of(plan),
+        independent=plan.model.independent,
     )
 
 
@@ -100,7 +101,7 @@ def black_of(plan: Plan) -> Tensor:
 
 def rows_of(plan: Plan, batch: Batch, variant: Variant, maps: Maps | None = None) -> list[Row]:
     """What one method gets; where it fails on a batch, or is random, the samples are taken one by one."""
-    targets, one_by_one = [list(one) for one in batch.targets], len(batch.views) > 1
+    targets, one_by_one = plan.model.classes(batch.targets), len(batch.views) > 1
     if one_by_one and is_random(variant):
         return rows_one_by_one(plan, batch, variant, maps)
     explain = partial(maps_of, variant, batch.views[0].id)

@@ -29,7 +29,7 @@ def subject_of(config: Any) -> str:
 
 
 def is_shown(kind: Any) -> bool:
-    """Whether a class of networks is called with pictures too, as that of GIT, whose name is that of a language model."""
+    """Whether networks of a class are called with pictures too: GIT, by its name a language model."""
     taken = inspect.signature(kind.forward).parameters if kind is not None else ()
     return any(name.startswith(("pixel_values", "image_")) for name in taken)
 

@@ -1,6 +1,6 @@
 """A loaded network with everything that explaining it takes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
@@ -21,6 +21,7 @@ from gradtoken.models.prompt import Questions
 from gradtoken.models.sound import Listen
 from gradtoken.models.text import Encode
 from gradtoken.models.weights import brief, check_finite
+from gradtoken.targets import Independent
 
 How = Preprocess | Encode | Listen | Watch
 HEADLESS = "gives features, not classes: the target must be similarity_to(PICTURE) or a callable on its output"
@@ -58,6 +59,10 @@ class Model:
     def probabilities(self, logits: Tensor) -> Tensor:
         """Of the classes: a softmax, or where they are independent of each other sigmoids. (..., classes)"""
         return logits.sigmoid() if self.independent else logits.softmax(dim=-1)
+
+    def classes(self, indices: Iterable[Iterable[int]]) -> list[list[int]]:
+        """Classes of each input as targets that methods on probabilities read as `probabilities` does."""
+        return (Independent if self.independent else list)([*one] for one in indices)
 
     @property
     def reads_texts(self) -> bool:

@@ -29,7 +29,7 @@ class Confidence(Protocol):
     """The picture times the map is shown, and the picture times one minus the map.
 
     The map is enlarged, clipped below 0 and divided by its highest value; a map without positive relevance shows
-    nothing. What is not shown is black before normalisation. The score is the explained class's share of the softmax.
+    nothing. What is not shown is black before normalisation. The score is the explained class's probability.
     """
 
     def view(self, sample: Sample, model: Model) -> View:
@@ -43,7 +43,7 @@ class Confidence(Protocol):
             share = shown(enlarge(maps[:, k], (batch.pixels.shape[2], batch.pixels.shape[3]), self.enlarging))
             classes = torch.tensor([targets[k] for targets in batch.targets], device=maps.device)
             before, kept, left = (
-                logits.double().softmax(dim=1).gather(1, classes[:, None])[:, 0]
+                batch.probability(logits, classes)
                 for logits in (
                     batch.logits,
                     batch.predict(mixed(batch.pixels, batch.black, share)),

@@ -122,7 +122,7 @@ def sure_of(ready: Sequence[tuple[int, View]], model: Model, least: float) -> It
     weight = next(model.net.parameters())
     pixels = torch.stack([view.pixels for _, view in ready]).to(weight.device, weight.dtype)
     with untouched(model.net, [pixels]), torch.inference_mode():
-        probabilities = logits_of(model.net(pixels)).double().softmax(dim=1)
+        probabilities = model.probabilities(logits_of(model.net(pixels)).double())
     for (number, view), p in zip(ready, probabilities, strict=True):
         try:
             label = one_label(view, len(p))

@@ -64,7 +64,7 @@ class Perturbation(Protocol):
     """shares: of all pixels, erased at each step, always from the whole picture. courses: in which order, and with what
     in their place: black (0 before normalisation), grey (0 after it, the mean colour), or the blurred picture.
 
-    score: whether the label is still the prediction ("accuracy"), or the explained class's share of the softmax.
+    score: whether the label is still the prediction ("accuracy"), or the explained class's probability.
     areas: rules for the area under a curve; that of the first has its course's name alone. "ends" is the trapezoid rule
     over the untouched picture, the steps, and 0 for the empty one; "trapezoid" that over the steps, "mean" their mean.
     difference: the name of least minus most relevant first. only_correct: leave wrong predictions out.
@@ -107,7 +107,7 @@ class Perturbation(Protocol):
     def curves_of(self, batch: Batch, R: Tensor, k: int) -> dict[str, Tensor]:
         """Scores along each course, (B, steps), and of the untouched pictures, (B, 1). R (B, H, W)"""
         scored = self.explained(batch, k)
-        found = {"untouched": self.scores(batch.logits, scored)[:, None]}
+        found = {"untouched": self.scores(batch, batch.logits, scored)[:, None]}
         counts = torch.tensor([pixels_in(share, R[0].numel()) for share in self.shares], device=R.device)
         for course in self.courses:
             order = course.order(R)
@@ -118,7 +118,7 @@ class Perturbation(Protocol):
                     for some in torch.split(counts, max(1, batch.chunk // len(R)))
                 ]
             )
-            found[course.name] = self.scores(logits, scored.repeat(len(counts))).view(len(counts), -1).T
+            found[course.name] = self.scores(batch, logits, scored.repeat(len(counts))).view(len(counts), -1).T
         return found
 
     def explained(self, batch: Batch, k: int) -> Tensor:
@@ -127,11 +127,11 @@ class Perturbation(Protocol):
         classes = [v.labels[0] if label else t[k] for v, t in zip(batch.views, batch.targets, strict=True)]
         return torch.tensor(classes, device=batch.logits.device)
 
-    def scores(self, logits: Tensor, classes: Tensor) -> Tensor:
+    def scores(self, batch: Batch, logits: Tensor, classes: Tensor) -> Tensor:
         """(n,)"""
         if self.score == "accuracy":
             return (logits.argmax(dim=1) == classes).double()
-        return logits.double().softmax(dim=1).gather(1, classes[:, None])[:, 0]
+        return batch.probability(logits, classes)
 
     @property
     def numbers(self) -> tuple[Number, ...]:

@@ -73,7 +73,7 @@ class Batch:
     targets: distinct classes of each sample. logits: of the untouched inputs, (B, classes). predict: logits of any
     n inputs, best `chunk` at a time, which are `most` at most. black: what a black pixel is after normalisation, (C,),
     or (0,) for texts. again: maps (B, K, h, w) of the same targets by the method that is measured, from a network and
-    pictures (B, C, H, W).
+    pictures (B, C, H, W). independent: whether the probability of a class is a sigmoid, as several may be there.
     """
 
     views: Sequence[View]
@@ -84,6 +84,7 @@ class Batch:
     most: int
     black: Tensor
     again: Callable[[nn.Module, Tensor], Tensor] = nobody
+    independent: bool = False
 
     @once
     def chunk(self) -> int:
@@ -92,6 +93,11 @@ class Batch:
             return min(self.most, at_once(self.probe) * len(self.views))
         except GradTokenError:  # a model whose blocks are not found has no measure of its memory
             return min(self.most, len(self.views))
+
+    def probability(self, logits: Tensor, classes: Tensor) -> Tensor:
+        """Of one class of each input. (n, all classes), (n,) -> (n,)"""
+        p = logits.double().sigmoid() if self.independent else logits.double().softmax(dim=1)
+        return p.gather(1, classes[:, None])[:, 0]
 
     @property
     def pixels(self) -> Tensor:

@@ -91,7 +91,7 @@ class WordErasing(Protocol):
     def probabilities(self, batch: Batch, logits: Tensor, k: int) -> Tensor:
         """Of each text's explained class, (B,)"""
         classes = torch.tensor([targets[k] for targets in batch.targets], device=logits.device)
-        return logits.double().softmax(dim=1).gather(1, classes[:, None])[:, 0]
+        return batch.probability(logits, classes)
 
     @property
     def numbers(self) -> tuple[Number, ...]:
