@@ -12,6 +12,7 @@ import gradtoken
 from gradtoken.checking import CLASS, NOISE, check
 from gradtoken.cli import app
 from gradtoken.errors import BadRelevance, UnknownName
+from gradtoken.models.bundled import FOLDER
 from tests.test_doubts import model, picture  # noqa: F401  a fixture
 
 
@@ -89,8 +90,6 @@ def test_refusals(picture):  # noqa: F811
 
 
 def test_the_shell_prints_a_table(tmp_path):
-    from gradtoken.models.bundled import FOLDER
-
     cat = str(FOLDER / "pictures" / "cat.jpg")
     arguments = [
         "explain",
@@ -112,6 +111,14 @@ def test_the_shell_prints_a_table(tmp_path):
     assert "class: does the map change when another class is asked?" in done.output
     numbers = [float(row[3]) for row in rows]
     assert np.isfinite(numbers).all()
+
+
+def test_what_is_asked_is_said_once_for_several_pictures(tmp_path):
+    pictures = [str(FOLDER / "pictures" / f"{name}.jpg") for name in ("cat", "dog")]
+    done = CliRunner().invoke(app, ["explain", *pictures, "--out", str(tmp_path), "--check", "--method", "rollout"])
+    assert done.exit_code == 0, done.output
+    assert done.output.count("fails: it") == 2
+    assert done.output.count("does the map change when another class is asked?") == 1
 
 
 @pytest.mark.parametrize("more", [["--text", "a dull plot"], ["--words", "a.png"], ["--resume", "a.png"], ["a.txt"]])

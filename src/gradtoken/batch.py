@@ -33,6 +33,7 @@ from gradtoken.result import Explanation, Explanations
 
 RESERVED = {*inspect.signature(explain).parameters, *inspect.signature(compare).parameters}  # no options of a method
 NAME = 50  # most letters of a picture's name in a result's: of up to four bytes each, where a file name has 255
+LONGEST = 200  # letters of a class name in a line
 console, errors = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
 
 
@@ -188,7 +189,8 @@ def report(result: Explanation | Explanations, path: Path) -> None:
     for one in result if isinstance(result, Explanations) else [result]:
         sure = "" if one.probability is None else f"  probability {one.probability:.3f}"
         same = f" ({'; '.join(doubts(one))})" if doubts(one) else ""
-        line = printable(f"{one.name}{sure}  logit {one.logit:.3f}  {one.method}{same} -> {path}")
+        name = one.name if len(one.name) <= LONGEST else f"{one.name[: LONGEST - 1]}\N{HORIZONTAL ELLIPSIS}"
+        line = printable(f"{name}{sure}  logit {one.logit:.3f}  {one.method}{same} -> {path}")
         console.print(line, markup=False, highlight=False)
 
 

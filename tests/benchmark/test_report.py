@@ -165,6 +165,15 @@ def test_pictures_show_the_maps_that_were_measured(tmp_path, monkeypatch):
     assert all(any(torch.equal(R, known) for known in measured) for R in again)
 
 
+@pytest.mark.parametrize("name", ['=HYPERLINK("http://x")', " @SUM(1)", "+1", "-1"])
+def test_no_name_is_a_formula_of_a_spreadsheet(report, name):
+    settings = report.settings | {"model": report.settings["model"] | {"name": name}}
+    folder = replace(report.folder, manifest=report.folder.manifest | {"settings": settings})
+    rows = list(csv.DictReader(io.StringIO(written.as_csv(replace(report, folder=folder)))))
+    assert {row["model"] for row in rows} == {f"'{name}"}
+    assert {row["data"][0] for row in rows} == {report.settings["data"]["name"][0]}
+
+
 def test_texts_have_no_pictures(report):
     eraser, reviews = PROTOCOLS["movies/eraser"], documents.data_of(documents.documents())
     plan = planned(eraser, reviews, documents.text_model(), ["gradtoken"])

@@ -3,12 +3,14 @@
 import io
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from gradtoken.batch import report
 from gradtoken.draw.html import page
 from gradtoken.result import Explanation
 from gradtoken.words import Words
@@ -126,3 +128,11 @@ def test_a_header_of_numpy_cannot_name_objects(tmp_path):
     np.save(buffer, np.array([print], dtype=object), allow_pickle=True)
     parts = members(saved(ONE, ".npz", tmp_path))
     assert loaded(tmp_path / "objects.npz", archive(**parts | {"relevance_0": buffer.getvalue()})) is None
+
+
+def test_a_long_name_is_one_short_line_of_the_shell(capsys):
+    report(replace(ONE, name="a\x1b[31m\n" + "b" * 100_000), Path("a.png"))
+    said = capsys.readouterr().out
+    assert "logit 4.500" in said
+    assert len(said) < 500
+    assert "\x1b" not in said

@@ -122,14 +122,20 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
+def cell(name: str) -> str:
+    """A name from outside as a cell that no spreadsheet takes for a formula."""
+    text = printable(name)
+    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text
+
+
 def as_csv(report: Report) -> str:
     """One line for each method, ask and number; values are shares, not percent."""
     settings, out = report.settings, io.StringIO()
     write = csv.writer(out, lineterminator="\n").writerow
     write(HEAD.split(","))
     data, model = settings["data"], settings["model"]
-    same = [report.protocol.name, report.protocol.version, printable(data["name"]), data["samples"]]
-    same += [printable(model["name"]), model["weights"]]
+    same = [report.protocol.name, report.protocol.version, cell(data["name"]), data["samples"]]
+    same += [cell(model["name"]), model["weights"]]
     for line in report.lines:
         of_line = [line.title, line.ask, line.samples, sum(line.reasons.values()), *line.units]
         for number in report.protocol.numbers if line.numbers else ():

@@ -29,11 +29,12 @@ def drawn(
 
 
 def checked(files: Sequence[Any], model: Any, request: Mapping[str, Any]) -> None:
-    """A table of verdicts for each picture."""
+    """A table of verdicts for each picture, and at the end what was asked."""
     from gradtoken.batch import bars
     from gradtoken.checking import check as verdicts
 
     asked = {name: value for name, value in request.items() if name not in ("allow_blank", "words", "prompt")}
+    made: dict[Any, None] = {}
     for file in files:
         try:
             with bars():
@@ -44,6 +45,9 @@ def checked(files: Sequence[Any], model: Any, request: Mapping[str, Any]) -> Non
         if len(files) > 1:
             say(str(file) if not isinstance(file, bytes) else "stdin", "bold")
         show(found)
+        made |= dict.fromkeys(one.check for one in found)
+    for one in made:
+        say(f"{one.name}: {one.question} ({one.number})", "dim")
 
 
 def show(verdicts: "Sequence[Verdict]") -> None:
@@ -62,5 +66,3 @@ def show(verdicts: "Sequence[Verdict]") -> None:
         name = Text(printable(first_name(one.target)))
         table.add_row(one.method, name, one.check.name, number, limit, Text(told, colour))
     out.print(table)
-    for check in dict.fromkeys(one.check for one in verdicts):
-        say(f"{check.name}: {check.question} ({check.number})", "dim")
