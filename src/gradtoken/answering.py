@@ -24,9 +24,9 @@ Options = Mapping[str, dict[str, Any]]
 
 def reads_about(picture: Any, prompt: Any, model: Model, targets: Sequence[Any], reading: Reading) -> list[Answering]:
     """A prompt with a picture in it, as `reads_of`."""
-    text = open_text(prompt)
+    text = model.for_prompts.marked(open_text(prompt))
     language, seen = about(model, open_picture(picture))
-    found = reads_of(model.prompts.marked(text), language, targets, reading) if model.prompts else []
+    found = reads_of(text, language, targets, reading)
     return [(replace(read, seen=seen), numbers) for read, numbers in found]
 
 

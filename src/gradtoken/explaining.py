@@ -67,13 +67,13 @@ def explain(
     reading, options = Reading.among(options)
     chosen = options_of(methods, options)
     loaded, targets, source = model if isinstance(model, Model) else load(model), listed(target), file_name(picture)
-    if words:
+    if prompt is not None:
+        reads = reads_about(picture, prompt, loaded, targets, reading or Reading())
+        found = of_text(reads, chosen, methods, allow_blank, source)
+    elif words:
         about = with_picture(loaded, open_picture(picture), source)
         captions = expect_captions(loaded, targets)
         reads = [(Read.of(one, about, [0], reading or Reading()), [k]) for k, one in enumerate(captions)]
-        found = of_text(reads, chosen, methods, allow_blank, source)
-    elif prompt is not None:
-        reads = reads_about(picture, prompt, loaded, targets, reading or Reading())
         found = of_text(reads, chosen, methods, allow_blank, source)
     elif loaded.reads_texts:
         reads = reads_of(open_text(picture), loaded, targets, reading or Reading())

@@ -184,7 +184,9 @@ def test_bad_requests(llava, tmp_path):
     with pytest.raises(BadPicture, match=r"no file 'missing\.jpg'"):
         gradtoken.explain("missing.jpg", llava, prompt=PROMPT)
     with pytest.raises(BadTarget, match="tiny reads texts and no text beside them; leave out prompt"):
-        gradtoken.explain(picture(), texts.text_model(), prompt="a film")
+        gradtoken.explain("no picture", texts.text_model(), prompt="a film")
+    seen, words = gradtoken.explain(picture(), llava, 7, prompt=PROMPT, words=True, **NUMBERS)
+    assert (seen.words, words.words is None) == (None, False), "words are there anyway"
     with pytest.raises(BadTarget, match="bundled reads pictures and no text beside them; leave out prompt"):
         gradtoken.explain(picture(), prompt="a film")
 

@@ -94,6 +94,20 @@ def test_a_detector_is_explained_on_the_grid_of_its_encoder(kind):
         torch.testing.assert_close(R, expected, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("kind", ["Detr", "ConditionalDetr"])
+def test_a_smaller_picture_in_a_batch_has_nothing_on_its_padding(kind):
+    """The larger one is as it is alone; convolutions see the edge of the padding, so the smaller is not."""
+    pixels, mask = PICTURE.double().repeat(2, 1, 1, 1), torch.ones(2, 256, 384, dtype=torch.long)
+    mask[1, 192:], mask[1, :, 256:] = 0, 0
+    inputs, net = {"pixel_values": pixels * mask[:, None], "pixel_mask": mask}, detector(kind)
+    R = gradtoken.attribute(net, inputs, seen, heads="mean")
+    alone = gradtoken.attribute(net, {name: x[:1] for name, x in inputs.items()}, seen, heads="mean")
+    torch.testing.assert_close(R[:1], alone, rtol=1e-7, atol=1e-10)
+    assert R[1, :6, :8].all()
+    assert not R[1, 6:].any()
+    assert not R[1, :, 8:].any()
+
+
 def test_detection_tokens_of_a_plain_transformer():
     net, picture = yolos(), PICTURE[..., :64, :96].double()
     R = gradtoken.attribute(net, picture, seen, heads="mean")

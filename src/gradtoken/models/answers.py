@@ -101,16 +101,14 @@ class WithPicture(NextToken):
 
 def about(model: Model, image: Image.Image) -> tuple[Model, Seen]:
     """The model of texts with this picture, and how the picture lies among its tokens."""
-    net, prompts = model.net, model.prompts
-    if not isinstance(net, Answering) or prompts is None:
-        raise BadTarget(f"{model.name} reads {model.subject} and no text beside them; leave out prompt")
+    net: Any = model.net
     view, weight = model.for_pictures(image), next(net.parameters())
     pixels = view.pixels[None].to(weight.device, weight.dtype)
     with untouched(net, [pixels]), torch.no_grad():
         with Recorder(limit=0) as record:
             tokens = net.tokens(pixels)
         first, (rows, columns) = placed(net, pixels, tokens, record.grids)
-    reads = prompts.taking(tokens.shape[1])
+    reads = model.for_prompts.taking(tokens.shape[1])
     seen = Seen(image, view.box, rows, columns, first, model.preprocess.describe())
     return replace(model, net=net.beside(tokens, reads).eval(), preprocess=reads, prompts=None), seen
 

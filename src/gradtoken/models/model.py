@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from gradtoken.errors import BadModel, GradTokenError
+from gradtoken.errors import BadModel, BadTarget, GradTokenError
 from gradtoken.keeping import Memory
 from gradtoken.models.captions import Captions
 from gradtoken.models.extras import need as need
@@ -105,6 +105,13 @@ class Model:
         if not isinstance(self.preprocess, Watch):
             raise BadModel(f"{self.name} reads {self.subject}; expected a model of films")
         return self.preprocess
+
+    @property
+    def for_prompts(self) -> Questions | Beside:
+        """How a text beside a picture is read. Raises BadTarget for another model."""
+        if self.prompts is None:
+            raise BadTarget(f"{self.name} reads {self.subject} and no text beside them; leave out prompt")
+        return self.prompts
 
     @property
     def subject(self) -> str:
