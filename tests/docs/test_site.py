@@ -146,3 +146,21 @@ def test_what_a_page_asks_for_is_seen():
         "//a.b/c.png",
         "http://a.b/c",
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_in_the_site_bars_anybody(site, scheme):
+    """The rules of axe-core."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs pip install playwright")
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_context(color_scheme=scheme, viewport={"width": 1280, "height": 900}).new_page()
+        for name in ("index", "tutorial", "methods", "reference/explaining", "page"):
+            page.goto((site / f"{name}.html").as_uri())
+            found = axe.Axe().run(page).response["violations"]
+            serious = [one for one in found if one["impact"] in ("serious", "critical")]
+            assert [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in serious] == [], name
+        browser.close()

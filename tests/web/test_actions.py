@@ -18,6 +18,7 @@ from gradtoken.web import actions
 from gradtoken.web.settings import Settings
 from gradtoken.web.subjects import subject_of
 from gradtoken.web.visits import Desk, Upload
+from tests import towers
 
 USUAL = (["gradtoken"], 0.6, 0, "automatic", "bilinear", False, True)
 CAT, GIRAFFE = 4, 7
@@ -118,6 +119,34 @@ def test_classes_are_searched(desk, started):
     everything = re.findall(r'gt-name">(\w+)', actions.search(desk, started, "  ").classes)
     assert everything[0] == "cat"
     assert len(everything) == 6
+
+
+def test_enter_explains_the_first_class_that_is_found(desk, started):
+    answer = actions.ask(desk, started, "gir", *USUAL)
+    assert started.classes == (GIRAFFE,)
+    assert len(maps_in(answer.maps)) == 1
+    for nothing in ("", "zebra", None):
+        assert actions.ask(desk, started, nothing, *USUAL).maps is None
+    assert started.classes == (GIRAFFE,)
+
+
+def test_captions_are_the_classes_of_clip(visit, tmp_path):
+    desk, clip = Desk(Settings()), str(towers.saved(towers.clip(), tmp_path))
+    first = press(desk, visit, "sample", "cat.jpg", model=clip)
+    assert "softmax over the 6 captions" in first.message
+    assert visit.subject.names[1] == "a photo of a cat"
+    caption = "<b>a dog</b>"
+    answer = actions.ask(desk, visit, f"  {caption} ", *USUAL)
+    assert visit.subject.names[visit.classes[0]] == caption
+    assert "<b>a dog" not in answer.classes + answer.maps
+    assert "target=&#x27;&lt;b&gt;a dog&lt;/b&gt;&#x27;" in answer.code
+    expected = gradtoken.explain(FOLDER / "pictures" / "cat.jpg", clip, caption)
+    found = [one["values"] for one in maps_in(answer.maps)]
+    np.testing.assert_allclose(found[0], expected.relevance, rtol=2e-3, atol=1e-6)
+    again = actions.ask(desk, visit, caption, *USUAL)
+    assert again.picture is None, "nothing was read again"
+    moved = press(desk, visit, "beside", "1")
+    assert len(maps_in(moved.maps)) == 2
 
 
 def test_variants_agree_with_the_map(desk, started):

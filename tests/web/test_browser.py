@@ -99,9 +99,10 @@ def test_upload_choose_compare_and_download(page, tmp_path):
 
 def test_another_method_and_its_display(page):
     page.get_by_label("Methods").click()
-    page.keyboard.type("legrad")
+    page.keyboard.type("gradtoken")
     page.keyboard.press("Enter")
     assert len(maps(page, 2)) == 2
+    assert page.query_selector("section[aria-label=gradtoken]"), "not one whose name it is a part of"
     page.keyboard.press("Escape")
     page.click("text=Display")
     changed(page, lambda: page.get_by_label("nearest").check())
@@ -182,24 +183,107 @@ def test_the_page_by_keyboard_alone(page):
     changed(page, lambda: page.keyboard.press("Enter"))
     page.wait_for_function("document.activeElement.dataset.class !== undefined")
     assert "giraffe" in page.inner_text(".gt-shown")
+    page.fill("#gt-search input, #gt-search textarea", "")
+    changed(page, lambda: page.keyboard.type("dog\n"))
+    page.wait_for_function("document.querySelectorAll('.gt-class').length > 3")
+    assert "dog" in page.inner_text(".gt-shown")
 
 
 def test_a_text_by_keyboard(page, tmp_path):
     texts.bert().save_pretrained(tmp_path)
     texts.tokenizer().save_pretrained(tmp_path)
-    page.get_by_role("tab", name="Text").click()
-    page.get_by_label("Text", exact=True).fill("The <b>film</b> was unforgettable")
-    page.get_by_label("Model of texts").fill(str(tmp_path))
-    page.keyboard.press("Enter")
-    page.keyboard.press("Tab")
-    page.get_by_role("button", name="Explain").click()
-    page.wait_for_selector(".gt-words mark")
+    read_text(page, tmp_path, "The <b>film</b> was unforgettable")
     assert "<b>film</b>" in page.inner_text(".gt-words .text")
     page.focus(".gt-words")
     page.keyboard.press("ArrowRight")
     assert page.inner_text(".gt-text .gt-number") == page.get_attribute(".gt-words mark", "title")
     page.click("[data-beside]:visible")
     page.wait_for_function("document.querySelectorAll('.gt-words').length === 2")
+
+
+def test_inside_a_text_and_its_erasing(page, tmp_path):
+    texts.bert().save_pretrained(tmp_path)
+    texts.tokenizer().save_pretrained(tmp_path)
+    read_text(page, tmp_path, "The film was unforgettable , never dull")
+    page.locator("text=Inside GradToken >> visible=true").click()
+    page.locator("text=Show them >> visible=true").click()
+    page.wait_for_selector(".gt-variants")
+    page.locator(".gt-words mark >> nth=1").hover()
+    told = [one.inner_text() for one in page.query_selector_all(".gt-text .gt-number")]
+    assert len(told) == 1 + 2 + 3 + 5, "the map, heads, depths, schemes"
+    assert all(one.startswith("film: ") for one in told)
+    page.locator("text=Is the map faithful >> visible=true").click()
+    page.click("text=Erase word by word")
+    page.wait_for_selector(".gt-chart polyline")
+    slider = page.locator(".gt-erase input")
+    slider.focus()
+    slider.press("ArrowRight")
+    assert len(page.query_selector_all(".gt-gone")) == 1
+    slider.press("End")
+    assert len(page.query_selector_all(".gt-gone")) == 7
+    assert page.inner_text(".gt-erase output").startswith("100 % erased")
+
+
+def read_text(page, model, words):
+    page.get_by_role("tab", name="Text").click()
+    page.get_by_label("Text", exact=True).fill(words)
+    page.get_by_label("Model of texts").fill(str(model))
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.get_by_role("button", name="Explain").click()
+    page.wait_for_selector(".gt-words mark")
+
+
+def test_a_refusal_is_seen_wherever_the_page_stands(page, tmp_path):
+    page.set_viewport_size({"width": 1280, "height": 500})
+    page.evaluate("scrollTo(0, 99999)")
+    (tmp_path / "a.png").write_bytes(b"text")
+    upload(page, tmp_path / "a.png")
+    page.wait_for_selector("[role=alert]")
+    page.wait_for_function("document.querySelector('[role=alert]').getBoundingClientRect().bottom > 0")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_bars_anybody(browser, address, tmp_path, scheme):
+    """The rules of axe-core, on both tabs with all that opens."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    texts.bert().save_pretrained(tmp_path)
+    texts.tokenizer().save_pretrained(tmp_path)
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
+    page = context.new_page()
+    page.set_default_timeout(SECONDS)
+    page.goto(address)
+    page.wait_for_selector(".gt-map img")
+    page.click("text=Display")
+    page.click("text=The same in Python")
+    opened(page, "patch")
+    assert violations(axe, page) == []
+    upload(page, __file__)
+    page.wait_for_selector("[role=alert]")
+    assert violations(axe, page) == []
+    read_text(page, tmp_path, "The <b>film</b> was unforgettable , never dull . " * 4)
+    page.wait_for_function("!document.querySelector('.gt-text').closest('.pending, .generating')")
+    assert violations(axe, page) == []
+    read_text(page, tmp_path, "The film was unforgettable")
+    opened(page, "word")
+    assert violations(axe, page) == []
+    context.close()
+
+
+def opened(page, unit):
+    """Heads, depths and schemes, and the curves of erasing, of the tab that is shown."""
+    page.locator("text=Inside GradToken >> visible=true").click()
+    page.locator("text=Show them >> visible=true").click()
+    page.wait_for_selector(".gt-variants >> visible=true")
+    page.locator("text=Is the map faithful >> visible=true").click()
+    page.click(f"text=Erase {unit} by {unit}")
+    page.wait_for_selector(".gt-chart polyline >> visible=true")
+    page.wait_for_timeout(500)  # until what fades in is there
+
+
+def violations(axe, page):
+    found = axe.Axe().run(page).response["violations"]
+    return [(one["impact"], one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found]
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1280, "dark")])

@@ -20,6 +20,7 @@ from gradtoken.web.subjects import Subject, checked, chosen, found, methods_of, 
 from gradtoken.web.visits import Desk, Visit
 
 P = ParamSpec("P")
+CAPTIONS_KEPT = 31  # of those that were asked for, beside a new one
 FOLLOWED = 3  # most methods whose curves are drawn
 SHARED = "Click, or move with the arrow keys, on any map: all maps show their number of the same patch."
 VARIANTS = {
@@ -85,6 +86,20 @@ def redraw(desk: Desk, visit: Visit, *controls: Any) -> Answer:
 def search(desk: Desk, visit: Visit, words: str) -> Answer:  # noqa: ARG001
     """The classes that hold the words."""
     return Answer(message=None, classes=panels.classes(subject_in(visit), visit.classes, str(words)[:200]))
+
+
+@answering
+def ask(desk: Desk, visit: Visit, words: Any, *controls: Any) -> Answer:
+    """What Enter asks for: the first class that holds the words; of a model of captions, the words as one more."""
+    subject, asked, wanted = subject_in(visit), Asked.of(*controls), str(words).strip()[:200]
+    listed = panels.looked_up(subject, wanted, 1)
+    if subject.towers is not None and wanted and wanted not in subject.names:
+        captions = [*subject.names[-CAPTIONS_KEPT:], wanted]
+        how = (subject.towers, subject.lock, desk.recordings, captions)
+        return settled(desk, visit, subject_of(subject.picture, subject.source, *how), asked, len(captions) - 1)
+    if not wanted or not listed:
+        return Answer(message=None, classes=panels.classes(subject, visit.classes, wanted))
+    return another_class(desk, visit, listed[0], False, asked)
 
 
 @answering
@@ -158,9 +173,9 @@ def shown(desk: Desk, visit: Visit, content: bytes, name: str, model: str, asked
     return settled(desk, visit, subject_of(picture, name, loaded, lock, desk.recordings), asked)
 
 
-def settled(desk: Desk, visit: Visit, subject: Subject, asked: Asked) -> Answer:
-    """The page of a new subject; the visitor's last one is forgotten."""
-    classes = (subject.predicted,)
+def settled(desk: Desk, visit: Visit, subject: Subject, asked: Asked, index: int | None = None) -> Answer:
+    """The page of a new subject and a class, by default the predicted one; the visitor's last one is forgotten."""
+    classes = (subject.predicted if index is None else index,)
     before, visit.subject = visit.subject, subject
     try:
         answer = table(desk, visit, classes, asked)

@@ -86,7 +86,13 @@ def place_result(_: Desk) -> Parts:
 def place_options(_: Desk) -> Parts:
     """Classes, methods, and how the maps are drawn."""
     usual = Asked()
-    words = gr.Textbox(label="Class", placeholder="search all classes", max_lines=1, elem_id="gt-search")
+    words = gr.Textbox(
+        label="Class",
+        info="for CLIP and its kin write a caption, and press Enter",
+        placeholder="search all classes",
+        max_lines=1,
+        elem_id="gt-search",
+    )
     classes = html(js_on_load=PICKED, elem_classes="gt-choice")
     methods = gr.Dropdown(list(usual.methods), value=list(usual.methods), multiselect=True, label="Methods")
     with gr.Accordion("Display", open=False):
@@ -133,6 +139,9 @@ def connect(desk: Desk, parts: Parts, blocks: Any) -> None:
     changed = [parts[n].release if isinstance(parts[n], gr.Slider) else parts[n].input for n in CONTROLS]
     gr.on(changed, events.valued(desk, "redraw"), [key, *controls], trigger_mode="always_last", **heavy)
     parts["words"].input(events.valued(desk, "search"), [key, parts["words"]], **quick)
+    said = parts["words"].submit(events.valued(desk, "ask"), [key, parts["words"], *controls], **heavy)
+    cleared = said.then(None, None, parts["words"], js="() => ''")
+    cleared.then(events.valued(desk, "search"), [key, parts["words"]], **quick)  # after those of the last letters
     for button, part in (("vary", "variants"), ("erase", "erasing")):
         shown = heavy | {"show_progress_on": parts[part]}
         parts[button].click(events.valued(desk, button), [key], **shown)
@@ -144,7 +153,7 @@ def connect(desk: Desk, parts: Parts, blocks: Any) -> None:
 
 
 def place_text(desk: Desk) -> Parts:
-    """Text, model and methods."""
+    """Text, model, methods, and the classes that are found."""
     settings, usual = desk.settings, Asked()
     text = gr.Textbox(label="Text", lines=8, max_lines=20, placeholder="write or paste a text", elem_id="gt-text")
     model = gr.Dropdown(
@@ -156,18 +165,13 @@ def place_text(desk: Desk) -> Parts:
     )
     methods = gr.Dropdown(list(usual.methods), value=list(usual.methods), multiselect=True, label="Methods")
     whole = gr.Checkbox(False, label="Read all of a long text, in windows")
-    return {"text": text, "model": model, "methods": methods, "whole": whole, "read": gr.Button("Explain")}
-
-
-def place_text_classes(_: Desk) -> Parts:
-    """Classes with their probabilities."""
-    return {"classes": html(js_on_load=PICKED, elem_classes="gt-choice")}
+    read, classes = gr.Button("Explain"), html(js_on_load=PICKED, elem_classes="gt-choice")
+    return {"text": text, "model": model, "methods": methods, "whole": whole, "read": read, "classes": classes}
 
 
 TEXT_PLACES: Places = {
     "input": place_text,
     "result": place_result,
-    "options": place_text_classes,
     "more": partial(place_more, unit="word"),
 }
 TEXT_ANSWERS = ("message", "maps", "classes", "code", "variants", "erasing", "file")

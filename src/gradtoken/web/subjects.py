@@ -15,11 +15,14 @@ from gradtoken.comparison import Cell, Column
 from gradtoken.draw.words import base_name
 from gradtoken.errors import BadPicture, BadTarget
 from gradtoken.explaining import Case
+from gradtoken.models.clip import with_captions
 from gradtoken.models.model import Model
 from gradtoken.models.pictures import BROKEN, FORMATS, decode, quiet
 from gradtoken.outside import whole
 from gradtoken.progress import track
+from gradtoken.web.samples import SAMPLES
 
+CAPTIONS = tuple(f"a photo of {words}" for words in SAMPLES.values())
 MOST = 3  # recordings kept: each may hold the graph of a whole pass
 
 
@@ -27,7 +30,8 @@ MOST = 3  # recordings kept: each may hold the graph of a whole pass
 class Subject:
     """A picture, a model, and the probability of each class.
 
-    lock: of the model. cells: maps, or why there are none, by method, title of the variant and class.
+    lock: of the model. cells: maps, or why there are none, by method, title of the variant and class. towers: what the
+    model is made of where captions are its classes.
     """
 
     picture: Image.Image
@@ -37,6 +41,7 @@ class Subject:
     probabilities: NDArray[Any]
     names: tuple[str, ...]
     cells: dict[tuple[str, str, int], Cell] = field(default_factory=dict)
+    towers: Model | None = None
     options: ClassVar[dict[str, Any]] = {}  # of how it is read
 
     @property
@@ -127,8 +132,22 @@ def check_pixels(content: bytes, what: str, most: int) -> None:
         )
 
 
-def subject_of(picture: Image.Image, source: str, model: Model, lock: Any, recordings: Recordings) -> Subject:
-    """Run the model once. What was recorded serves the predicted class."""
+def subject_of(
+    picture: Image.Image,
+    source: str,
+    model: Model,
+    lock: Any,
+    recordings: Recordings,
+    captions: Sequence[str] = CAPTIONS,
+) -> Subject:
+    """Run the model once. What was recorded serves the predicted class.
+
+    captions: the classes of a model of pictures and captions, which has none of its own.
+    """
+    towers = model if model.captions is not None else None
+    if towers is not None:
+        with lock:
+            model = with_captions(towers, captions)
     case = Case.of(picture, source, model, [None])
     with lock:
         case.probe.first  # noqa: B018  the pass itself
@@ -136,7 +155,7 @@ def subject_of(picture: Image.Image, source: str, model: Model, lock: Any, recor
     assert choice.logits is not None
     probabilities = model.probabilities(choice.logits).numpy()
     names = tuple(choice.name(i) for i in range(len(probabilities)))
-    subject = Subject(picture, source, model, lock, probabilities, names)
+    subject = Subject(picture, source, model, lock, probabilities, names, towers=towers)
     recordings.keep(subject, (subject.predicted,), case)
     return subject
 
