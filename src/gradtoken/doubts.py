@@ -28,7 +28,7 @@ def of_maps(R: Tensor, targets: Targets, class_aware: bool, patches: bool = True
     """For each target's map (K, ...) what is to be said of it. patches: whether it is of a picture."""
     if not class_aware:
         return [(AGNOSTIC, *(dominated(one) if patches else ())) for one in R]
-    return [(*alike(R, k, targets), *(dominated(one) if patches else ())) for k, one in enumerate(R)]
+    return [(*alike(R, k, targets), *against(one), *(dominated(one) if patches else ())) for k, one in enumerate(R)]
 
 
 def of_words(rows: Sequence[Mapping[str, Any]], targets: Targets, class_aware: bool) -> list[tuple[str, ...]]:
@@ -47,6 +47,11 @@ def alike(R: Tensor, k: int, targets: Targets) -> tuple[str, ...]:
     if found[most] < ALIKE:
         return ()
     return (f"nearly the same for {first_name(targets[others[most]][1])} (r = {float(found[most]):.3f})",)
+
+
+def against(one: Tensor) -> tuple[str, ...]:
+    """Whether nothing speaks for the score, which colours from the smallest to the largest value hide. (...)"""
+    return ("every value is negative: nothing speaks for it",) if one.numel() >= FEW and one.max() < 0 else ()
 
 
 def dominated(one: Tensor) -> tuple[str, ...]:
