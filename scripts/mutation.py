@@ -32,7 +32,7 @@ RELEVANCE = ["tests/lrp/test_methods.py", "tests/lrp/test_against_reference.py"]
 TESTS: dict[str, list[str]] = {  # of a file below src/gradtoken, quickest to fail first
     "attention.py": [*METHODS, "tests/test_memory.py"],
     "probe.py": [*METHODS, "tests/test_passes.py", "tests/test_hostile.py"],
-    "tokens.py": ["tests/test_tokens.py", METHODS[0]],
+    "tokens.py": ["tests/test_looking.py", "tests/test_tokens.py"],
     "readout.py": [*METHODS, "tests/methods/test_attention_family.py"],
     "lrp/relevance.py": ["tests/lrp/test_relevance.py", *RELEVANCE],
     "lrp/modified.py": ["tests/lrp/test_modified.py", *RELEVANCE],

@@ -2,6 +2,7 @@
 
 import io
 import json
+import pickle
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from gradtoken.words import Words
 from tests.asking import ask, examples
 from tests.fuzz.damage import DEEP, altered, damaged, written
 from tests.fuzz.outcomes import expected_right, tried
+from tests.fuzz.test_weights import Code
 
 ONE = Explanation(
     relevance=np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -128,6 +130,24 @@ def test_a_header_of_numpy_cannot_name_objects(tmp_path):
     np.save(buffer, np.array([print], dtype=object), allow_pickle=True)
     parts = members(saved(ONE, ".npz", tmp_path))
     assert loaded(tmp_path / "objects.npz", archive(**parts | {"relevance_0": buffer.getvalue()})) is None
+
+
+@pytest.mark.parametrize("told", [100, 2**30])
+def test_archives_that_lie_about_their_size(told, tmp_path):
+    """50 MB of zeros in 50 KB, said to be little, and little said to be a GiB."""
+    parts = members(saved(ONE, ".npz", tmp_path))
+    more = 50_000_000 if told == 100 else 100
+    content = archive(**parts | {"relevance_0": parts["relevance_0"] + bytes(more)})
+    size = (len(parts["relevance_0"]) + more).to_bytes(4, "little")
+    assert content.count(size) == 2, "in the member's header and in the directory"
+    assert loaded(tmp_path / "bomb.npz", content.replace(size, told.to_bytes(4, "little"))) is None
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".json"])
+def test_a_pickle_in_other_clothes(suffix, tmp_path):
+    mark = tmp_path / "mark"
+    assert loaded(tmp_path / f"dressed{suffix}", pickle.dumps(Code(mark))) is None
+    assert not mark.exists()
 
 
 def test_a_long_name_is_one_short_line_of_the_shell(capsys):

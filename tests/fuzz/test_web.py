@@ -79,18 +79,17 @@ def test_controls(desk, action, count):
 
 
 @examples(40, 600)
-@pytest.mark.parametrize("action", ["read_text", "press_text", "redraw_text"])
+@pytest.mark.parametrize("action", ["read_text", "press_text", "redraw_text", "vary_text", "erase_text"])
 def test_texts(desk, action, count):
     visit = desk.visit("")[1]
-    names = st.tuples(JSON, JSON)
     buttons = st.tuples(st.fixed_dictionaries({"kind": KINDS, "value": JSON}), JSON)
-    values = {"read_text": st.tuples(JSON, JSON, JSON), "press_text": buttons, "redraw_text": names}
+    values = {"read_text": st.tuples(JSON, JSON, JSON, JSON), "press_text": buttons, "redraw_text": st.tuples(JSON)}
 
     def sent(drawn: tuple[Any, ...]) -> None:
         call = getattr(passages, action)
         answered(tried("requests of a browser", lambda: call(desk, visit, *drawn)))
 
-    ask(count, sent, values[action])
+    ask(count, sent, values.get(action, st.tuples()))
 
 
 @examples(30, 600)
