@@ -8,6 +8,7 @@ import zipfile
 import pytest
 from PIL import Image
 
+import gradtoken
 from gradtoken.models.bundled import FOLDER
 
 pytest.importorskip("gradio", reason="the extra `app` is not installed")
@@ -18,6 +19,7 @@ from tests.web.test_serving import start  # noqa: E402  which needs the extra
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")]
+METHODS = ["gradtoken", "gaze", "legrad", "rollout"]
 SECONDS = 180_000  # milliseconds that anything may take on a machine that is busy
 
 
@@ -305,3 +307,16 @@ def test_a_class_that_was_seen_is_back_at_once(page):
     begin = time.perf_counter()
     changed(page, lambda: page.click(".gt-class:has-text('giraffe')"))
     assert time.perf_counter() - begin < 5, "half a second on two cores of their own"
+
+
+def test_pictures_of_a_notebook_stay_in_their_cells(browser):
+    """Whatever the style sheet of the notebook; numbers of one bar do not run into those of the next."""
+    table = gradtoken.compare(FOLDER / "pictures" / "cat_and_giraffe.jpg", target=["cat", "dog"], method=METHODS)
+    page = browser.new_page(viewport={"width": 700, "height": 600})
+    page.set_content(f"<body>{table._repr_html_()}</body>")
+    over = page.evaluate("""[...document.querySelectorAll("td img, td span")].filter(one => {
+        const box = one.getBoundingClientRect(), cell = one.closest("td").getBoundingClientRect();
+        return box.left < cell.left || box.right > cell.right + 0.5;
+    }).map(one => one.outerHTML.slice(0, 99))""")
+    page.close()
+    assert over == []

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gradtoken.comparison import Cell, Column, Comparison, Row
     from gradtoken.result import Explanation
 
+CELL, FITS = "padding:.2rem .4rem", "max-width:100%;height:auto"  # not every notebook keeps pictures in their cells
 LONGEST, SMALL = 416, 208  # pixels of a picture in a page, and in a notebook
 
 
@@ -37,7 +38,7 @@ def fragment(comparison: "Comparison", **options: Any) -> str:
     style = Style.of(**options)
     rows = "".join(row_of(comparison, i, style, None) for i in range(len(comparison.rows)))
     columns = 1 + len(comparison.columns)
-    fixed = f"table-layout:fixed;width:100%;min-width:{7 * columns + 8}rem;max-width:{13 * columns + 9}rem"
+    fixed = f"table-layout:fixed;width:100%;min-width:{10 * columns + 8}rem;max-width:{13 * columns + 9}rem"
     table = f'<table style="{fixed}">{head(comparison.columns)}{rows}</table>'
     return f'<div style="overflow-x:auto">{table}</div>'
 
@@ -54,9 +55,14 @@ def row_of(comparison: "Comparison", number: int, style: Style, picture: int | N
     name = f"<th>{text(row.name)}{''.join(map(small, [*score(row).split(', '), base_name(row.source)]))}</th>"
     alike = 0 if number and comparison.rows[number - 1].picture is row.picture else run_of(comparison.rows[number:])
     image_of = uri(resized(row.picture, (0, 0, 1, 1), SMALL if picture is None else LONGEST)[0])
-    bare = f'<td rowspan="{alike}"><img src="{image_of}" alt="picture"></td>' if alike else ""
+    bare = (
+        f'<td rowspan="{alike}" style="{CELL}"><img style="{FITS}" src="{image_of}" alt="picture"></td>'
+        if alike
+        else ""
+    )
     cells = "".join(
-        f"<td>{cell_of(cell, comparison.column(i), style, picture)}</td>" for i, cell in enumerate(row.cells)
+        f'<td style="{CELL}">{cell_of(cell, comparison.column(i), style, picture)}</td>'
+        for i, cell in enumerate(row.cells)
     )
     return f"<tr>{name}{bare}{cells}</tr>"
 
@@ -74,7 +80,7 @@ def cell_of(cell: "Cell", among: "Sequence[Explanation]", style: Style, picture:
     scale = scale_of(one, among, style)
     below = small(map_note(one, style)) if map_note(one, style) else bar(scale)
     if picture is None:
-        return image(one, scale, SMALL, style) + below
+        return f'{image(one, scale, SMALL, style)}<div style="font-size:.75em">{below}</div>'
     stack = f'<div class="stack picture-{picture}">{image(one, scale, LONGEST, style)}</div>'
     return f'<figure data-picture="{picture}" data-map="{text(json_of(one))}">{stack}{below}<output></output></figure>'
 
@@ -82,7 +88,7 @@ def cell_of(cell: "Cell", among: "Sequence[Explanation]", style: Style, picture:
 def image(one: "Explanation", scale: Scale, longest: int, style: Style) -> str:
     """The map over its picture."""
     alt = f"{one.method} for {one.name}" if one.class_aware else one.method
-    return f'<img class="heat" src="{uri(drawn(one, scale, longest, style))}" alt="{text(alt)}">'
+    return f'<img class="heat" style="{FITS}" src="{uri(drawn(one, scale, longest, style))}" alt="{text(alt)}">'
 
 
 def small(words: str) -> str:
