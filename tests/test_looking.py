@@ -28,6 +28,7 @@ from gradtoken.tokens import (
         (2, [], (4, 8), (1, 2)),  # as high as the picture
         (30, [], (40, 48), (5, 6)),
         (31, [(5, 6), (4, 5)], (11, 13), (5, 6)),  # the fewest left over
+        (27, [(4, 5), (9, 3)], (11, 13), (9, 3)),
         (12, [(0, 12)], (1, 100), (1, 12)),  # pictures of one row
         (23, [(0, 12), (1, 13)], (1, 100), (1, 13)),
         (24, [(0, 12)], (1, 100), (1, 24)),
@@ -37,12 +38,21 @@ from gradtoken.tokens import (
     ],
 )
 def test_grids_at_the_edges(total, sizes, picture, grid):
-    assert find_grid(total, sizes, picture) == grid
+    found = find_grid(total, sizes, picture)
+    assert found == grid
+    assert all(isinstance(side, int) for side in found)
 
 
 @pytest.mark.parametrize(
     ("total", "sizes", "picture"),
-    [(70, [(5, 7)], (11, 13)), (34, [(5, 7)], (11, 13)), (1, [(64, 64)], (11, 13)), (48, [], (6, 8)), (1, [], (8, 8))],
+    [
+        (5, [], (6, 8)),
+        (70, [(5, 7)], (11, 13)),
+        (34, [(5, 7)], (11, 13)),
+        (1, [(64, 64)], (11, 13)),
+        (48, [], (6, 8)),
+        (1, [], (8, 8)),
+    ],
 )
 def test_no_grid_at_the_edges(total, sizes, picture):
     told = f"{total} tokens, which no grid of patches of a {picture[0]} x {picture[1]} picture fits"
@@ -92,6 +102,7 @@ def shown(grid: tuple[int, int], away: dict[tuple[int, int], tuple[int, int]], p
         ((10, 10), {}, True, None),
         ((10, 10), {(0, 0): (9, 9), (0, 5): (8, 0), (9, 9): (-1, 0)}, True, None),  # 18 / 9 = 2
         ((10, 10), {(0, 0): (9, 9), (0, 5): (8, 0), (9, 9): (-2, 0)}, True, "2.1"),
+        ((12, 12), {(0, 0): (11, 11), (0, 6): (9, 0)}, True, "2.2"),  # two at most, in a larger grid too
         ((10, 10), {(0, 0): (9, 0)}, False, None),  # 9 / 9 = 1
         ((10, 10), {(0, 0): (1, 9), (9, 9): (0, -1)}, False, "1.1"),
         ((5, 10), {(0, 0): (0, 9)}, True, None),  # a fifth of the shorter side

@@ -51,6 +51,7 @@ def test_drops_are_the_formulas(batch):
     cases.same(confidence.average_drop(before, after[:, 0]), [naive.average_drop(*p) for p in pairs])
     cases.same(confidence.drop_in_deletion(before, after[:, 0]), [naive.drop_in_deletion(*p) for p in pairs])
     cases.same(confidence.increase_in_confidence(before, after[:, 0]), [float(b > a) for a, b in pairs])
+    cases.same(confidence.increase_in_confidence(before, before), [0.0] * batch)
 
 
 @cases.batches

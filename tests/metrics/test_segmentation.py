@@ -137,6 +137,8 @@ def test_average_precision_in_every_number_format(dtype):
 def test_labels_that_are_no_class_are_refused(guess, truth):
     with pytest.raises(BadData, match=r"expected labels 0 ... 1 in the (guess|truth), got \[(2|-1|255)\]"):
         segmentation.confusion(torch.full((1, 1, 1), guess), torch.full((1, 1, 1), truth))
+    with pytest.raises(BadData, match=r"expected labels 0 ... 1 in the "):
+        segmentation.foreground_f1(torch.full((1, 1, 1), guess), torch.full((1, 1, 1), truth))
 
 
 def test_another_void():
