@@ -2,11 +2,11 @@
 
     python scripts/support_matrix.py --out docs/models.md
 
-Every timm name of the families below, every image classifier of transformers, and a few of torchvision and open_clip
-are built with random weights, few blocks and few channels, but with their own picture size, patch size, prefix tokens
-and pooling. For each, the layout that was detected is compared with the library's own numbers, and by a second method
-of its own: other patches of the picture are changed, and the tokens that change with them are looked up. A difference
-is an error: the script ends with 1.
+Every timm name of the families below, every image classifier of transformers, a few of torchvision and open_clip, and
+models of other inputs (`support_others.py`) are built with random weights, few blocks and few channels, but with their
+own picture size, patch size, prefix tokens and pooling. For each, the layout that was detected is compared with the
+library's own numbers, and by a second method of its own: other patches of the picture are changed, and the tokens that
+change with them are looked up. A difference is an error: the script ends with 1.
 """
 
 import argparse
@@ -93,10 +93,12 @@ def explained(subject: Subject, net: nn.Module) -> Row:
 def reads(probe: Probe) -> str:
     """Which query rows of the last attention the score depends on."""
     readers, first = probe.readers[0].nonzero()[:, 0].tolist(), probe.layout.first_of(probe.last.shape[2])
-    if probe.last.shape[2] < probe.last.shape[3]:
+    if probe.last.cross or probe.last.shape[2] < probe.last.shape[3]:
         return "query of its own" if len(readers) == 1 else f"{len(readers)} queries of its own"
     if readers and max(readers) < first:
         return {1: "class token", 2: "2 tokens"}.get(len(readers), f"{len(readers)} tokens")
+    if len(readers) == 1 and probe.layout.is_grid:
+        return "a token behind them"
     return "mean of the tokens" if len(readers) > 1 else "last token"
 
 
@@ -168,6 +170,11 @@ for pictures over 256 pixels, all but the smallest names of a few convolutional 
 a text. SAM is built for 512 pixels, not 1024. The weights are random: what a trained model of a hierarchical family
 shows was not examined here.
 
+Below the models of pictures are families of other inputs, built from settings: classifiers of texts, language models
+(*next words*), classifiers of sounds and films, towers of pictures and of captions, models that read a picture with a
+text as `explain` calls them, and detectors. Texts are given as a padded batch.
+
+- *input*: pixels, frequencies x frames or samples of a sound, the moments of a film one under the other, or tokens.
 - *grid*: rows and columns of the map. *prefix*: tokens before the patches (class, distillation, registers).
 - *blocks*: attentions whose tokens are those of the last one, of all attentions seen, in the small model.
 - *reads*: the rows of the last attention that the class score depends on.
@@ -181,9 +188,11 @@ GradToken reads the last attention: its queries, and one key per patch. It needs
 of the picture.
 
 - *NoAttention ... computed no attention that can be seen*: the model has none (convolutions, pooling, additive or
-  linear attention), or none made of a softmax between two matrix products (CoaT's factorised attention).
-- *NoAttention ... the last attention works on ...*: it runs within windows, and there is more than one (SAM 2). A
-  picture size for which the last stage is a single window can be explained.
+  linear attention, Fourier transforms, state spaces), or none made of a softmax between two matrix products (CoaT's
+  factorised attention).
+- *NoAttention ... the last attention works on ...*: it runs within windows, and there is more than one (SAM 2), or over
+  one frame of a film at a time (TimeSformer). A picture size for which the last stage is a single window can be
+  explained.
 - *NoGrid ... tokens, which no grid ... fits* and *NoGrid ... tokens away from those that should be theirs*: the tokens
   are channels (DaViT, EdgeNeXt), latents (Perceiver), or patches in another order. Where convolutions or attention
   without a skip connection come before (BoTNet, LeViT), it depends on the weights whether a token still shows its
@@ -237,7 +246,7 @@ def table(rows: list[tuple[Subject, Row]]) -> str:
     for subject, row in rows:
         groups[(subject.family, *(row[k] for k in ("prefix", "blocks", "reads", "result")))].append((subject, row))
     lines = [
-        "| family | models | picture | grid | prefix | blocks | reads | found | result |",
+        "| family | models | input | grid | prefix | blocks | reads | found | result |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for (family, prefix, blocks, what, result), members in groups.items():

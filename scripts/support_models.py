@@ -78,8 +78,9 @@ def versions() -> str:
 
 def subjects(only: list[str] | None) -> Iterator[Subject]:
     ensure_torchvision()
-    for source in (from_timm, from_transformers, from_torchvision, from_open_clip):
-        yield from (subject for subject in source() if not only or subject.family in only)
+    others = importlib.import_module("support_others").OTHERS
+    for source in (from_timm, from_transformers, from_torchvision, from_open_clip, *others):
+        yield from (subject for subject in source() if not only or {subject.family, subject.library} & {*only})
 
 
 # timm ----------------------------------------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ def explain(  # noqa: PLR0913
     """Draw which parts of a picture or a sound, or which words of a text, speak for a class."""
     from gradtoken.batch import Destination, found
 
-    pictures = some(pictures, text, check, words or resume)
+    pictures = some(pictures, text, check, words or resume or prompt is not None)
     with friendly():
         style, path = styled(colours, nearest, threshold, shared_scale), here(output, resume)
         options, chosen = settings_of(names := [*dict.fromkeys(method)], set_)
@@ -95,7 +95,7 @@ def explain(  # noqa: PLR0913
         where = resumed(resume, (engine, workers, address, share, retry_failed), device)
         asked, read = wanted(target, against, similar_to), reading_of(merge, special, windows)
         request = options | read | dict(target=asked, method=names, words=words, prompt=prompt, allow_blank=allow_blank)
-        if texts := named(text or [], pictures, resume):
+        if texts := named(text or [], pictures, resume, prompt):
             explain_texts(texts, load(), request, (path, form), style)
             return
         files, missing = found(pictures) if pictures != ["-"] else ([sys.stdin.buffer.read()], 0)

@@ -222,3 +222,10 @@ def test_the_shell(tmp_path):
     assert CliRunner().invoke(app, [*arguments, str(tmp_path / "both.png")]).exit_code == 0
     alone = CliRunner().invoke(app, ["explain", str(file), "--model", str(folder)])
     assert alone.exit_code == 1
+    for more, code, said in (
+        (["--text", "a"], 1, "leave out --text and --resume"),
+        (["--resume", "--out", str(tmp_path / "run")], 1, "leave out --text and --resume"),
+        (["--check"], 2, "--prompt or --resume"),
+    ):
+        done = CliRunner().invoke(app, [*arguments[:-1], *more])
+        assert (done.exit_code, said in " ".join(done.output.split())) == (code, True), done.output

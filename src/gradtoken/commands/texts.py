@@ -26,7 +26,7 @@ def some(files: list[str] | None, text: list[str] | None, check: bool, elsewhere
     if not files and not text:
         raise typer.BadParameter("give pictures or .txt files, or a text with --text")
     if check and (text or elsewhere or any(file.lower().endswith(SUFFIX) for file in files or [])):
-        raise typer.BadParameter("--check is of pictures that are drawn now: no texts, --words or --resume")
+        raise typer.BadParameter("--check is of pictures that are drawn now: no texts, --words, --prompt or --resume")
     return files or []
 
 
@@ -40,10 +40,12 @@ def reading_of(merge: str | None, special: bool, windows: int | None) -> dict[st
     return found
 
 
-def named(text: Sequence[str], files: Sequence[str], resume: bool) -> list[Named]:
+def named(text: Sequence[str], files: Sequence[str], resume: bool, prompt: str | None = None) -> list[Named]:
     """Texts as given, and those in files and patterns that end in .txt; none where these are no texts."""
     from gradtoken.models.texts import SUFFIX
 
+    if prompt is not None and (text or resume):
+        raise BadTarget("--prompt is the text beside pictures that are drawn now; leave out --text and --resume")
     if not text and not any(file.lower().endswith(SUFFIX) for file in files):
         return []
     if resume:
