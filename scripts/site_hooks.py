@@ -64,6 +64,12 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return NEEDS.sub(r'```\2 title="needs: \1"\n', OUTWARD.sub(inward, HERE_ONLY.sub("", markdown)))
 
 
+def on_post_page(output: str, **_: Any) -> str:
+    """Name the search for those who hear the page."""
+    unnamed = 'data-md-component="search" role="dialog"'
+    return output.replace(unnamed, f'{unnamed} aria-label="search"')
+
+
 def cells(row: str) -> str:
     """A line of a table: bars in code separate nothing here, and sizes stay on one line."""
     row = SPAN.sub(lambda span: span[0].replace(r"\|", "|"), row)
