@@ -3,6 +3,7 @@
 import gc
 import importlib
 import inspect
+import subprocess
 import sys
 
 import pytest
@@ -31,3 +32,13 @@ def test_garbage_is_collected_again_afterwards():
         assert not gc.isenabled()
     assert gc.isenabled()
     gc.unfreeze()
+
+
+def test_the_page_imports_neither_pytorch_nor_what_gradio_can_do_without(tmp_path):
+    """They would be half of the time until it is there."""
+    pytest.importorskip("gradio", reason="the extra `app` is not installed")
+    code = "import sys; from gradtoken.web.serving import Desk, Settings, build; "
+    code += f"build(Desk(Settings()), {str(tmp_path)!r}); "
+    code += "print([m for m in ('torch', 'pyarrow', 'IPython', 'matplotlib') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

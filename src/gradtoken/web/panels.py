@@ -100,7 +100,7 @@ def class_row(subject: "Subject | Passage", index: int, chosen: Sequence[int]) -
         second = '<span class="gt-beside"></span>'
     return (
         f'<li><button type="button" class="gt-class" data-class="{index}" aria-pressed="{pressed}">'
-        f'<span class="gt-bar" style="width:{100 * p:.1f}%"></span>'
+        f'<span class="gt-bar" style="width:{100 * p:.0f}%"></span>'
         f'<span class="gt-name">{text(name)}</span><span class="gt-p">{text(percent(p))}</span></button>{second}</li>'
     )
 

@@ -97,8 +97,13 @@ def build(desk: Desk, folder: str) -> Any:
     """The application. folder: for whatever gradio writes; pictures are kept in memory only."""
     os.environ.update(QUIET | {"GRADIO_TEMP_DIR": folder})
     with unswept(), no_stubs(), without("pyarrow", "IPython"):
-        import gradio as gr
+        return Guard(application(desk), desk.settings)
+
+
+def application(desk: Desk) -> Any:
+    """The page within its server."""
     import fastapi
+    import gradio as gr
 
     from gradtoken.web.page import page
 
@@ -120,7 +125,7 @@ def build(desk: Desk, folder: str) -> Any:
         css=text_of("page.css"),
         head=f"<script>{text_of('page.js')}</script>",
     )
-    return Guard(app, settings)
+    return app
 
 
 def text_of(name: str) -> str:
