@@ -81,25 +81,34 @@ def count_flops() -> dict[str, Any]:
 
 def count_memory() -> dict[str, Any]:
     """ViT-S/16, one picture, one class."""
-    rows = [memory_row(pixels, hollow=pixels not in TEXTBOOK_PIXELS) for pixels in PIXELS]
-    return {"rows": rows}
+    return {"rows": [memory_row(pixels) for pixels in PIXELS]}
 
 
-def memory_row(pixels: int, hollow: bool) -> dict[str, Any]:
-    """Peaks of each form; `hollow` skips the arithmetic of attention, and the textbook form."""
-    measure = partial(peak_bytes, hollow=hollow)
+def memory_row(pixels: int) -> dict[str, Any]:
+    """Peaks of each form without the arithmetic of attention; at the smallest size how much that changes."""
+    measure = partial(peak_bytes, hollow=True)
     net, x = network("vit_small_patch16_224", pixels), picture(pixels)
     L, H, N, C = len(net.blocks), net.blocks[0].attn.num_heads, (pixels // 16) ** 2 + 1, net.embed_dim
     row: dict[str, Any] = {"pixels": pixels, "tokens": N - 1, "plain": measure(lambda: plain(net, x))}
     row |= first_and_later(measure, lambda: explained(net, x))
-    row |= {"q and k": 2 * L * N * C * 4, "matrices": L * H * N * N * 4, "hollow": hollow}
-    if not hollow:
-        row["hollow differs by"] = peak_bytes(lambda: explained(net, x), hollow=True) - row["later"]
-        unfused, ours = network("vit_small_patch16_224", pixels, fused=False), explained(net, x).flatten(1)
-        theirs: list[Tensor] = []
-        row["textbook"] = peak_bytes(lambda: theirs.append(textbook(unfused, x, 0)))
-        row["difference"] = float((ours - theirs[0]).abs().max() / theirs[0].abs().max())
+    row |= {"q and k": 2 * L * N * C * 4, "matrices": L * H * N * N * 4}
+    if pixels == min(PIXELS):
+        row["hollow differs by"] = peak_bytes(lambda: explained(net, x)) - row["later"]
     return row
+
+
+def count_textbook() -> dict[str, Any]:
+    """The textbook form on the same network and pictures, and how far both maps differ."""
+    return {"rows": [textbook_row(pixels) for pixels in TEXTBOOK_PIXELS]}
+
+
+def textbook_row(pixels: int) -> dict[str, Any]:
+    net, x = network("vit_small_patch16_224", pixels), picture(pixels)
+    unfused, ours = network("vit_small_patch16_224", pixels, fused=False), explained(net, x).flatten(1)
+    theirs: list[Tensor] = []
+    peak = peak_bytes(lambda: theirs.append(textbook(unfused, x, 0)))
+    difference = float((ours - theirs[0]).abs().max() / theirs[0].abs().max())
+    return {"pixels": pixels, "textbook": peak, "difference": difference}
 
 
 def measure_resident() -> dict[str, Any]:
@@ -122,14 +131,16 @@ def resident(form: str) -> int:
     return resident_bytes(lambda: FORMS[form](net, x))
 
 
-def measure_time() -> dict[str, Any]:
+def measure_time(device: str = "cpu", dtype: str = "float32") -> dict[str, Any]:
     """ViT-B/16 at 224, plain and explained in turn."""
-    net = network("vit_base_patch16_224", 224)
-    return {"rows": [time_row(net, batch, repeats) for batch, repeats in ((1, 15), (8, 5))]}
+    net = network("vit_base_patch16_224", 224).to(device, getattr(torch, dtype))
+    batches = ((1, 15), (8, 5)) if device == "cpu" else ((1, 50), (8, 50), (64, 30))
+    return {"rows": [time_row(net, batch, repeats) for batch, repeats in batches]}
 
 
 def time_row(net: nn.Module, batch: int, repeats: int) -> dict[str, Any]:
-    x = picture(224, batch)
+    weight = next(net.parameters())
+    x = picture(224, batch).to(weight.device, weight.dtype)
     plain(net, x), explained(net, x)
     pairs = [(seconds(lambda: plain(net, x)), seconds(lambda: explained(net, x))) for _ in range(repeats)]
     ratios = [b / a for a, b in pairs]
@@ -146,7 +157,7 @@ def time_row(net: nn.Module, batch: int, repeats: int) -> dict[str, Any]:
 
 def seconds(run: Run) -> float:
     start = time.perf_counter()
-    run()
+    float(run().sum())  # which waits for a GPU
     return time.perf_counter() - start
 
 
@@ -155,37 +166,59 @@ FORMS: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
     "explained": explained,
     "textbook": lambda net, x: textbook(net, x, 0),
 }
-PARTS: dict[str, Callable[[], dict[str, Any]]] = {
+PARTS: dict[str, Callable[..., dict[str, Any]]] = {
     "flops": count_flops,
     "memory": count_memory,
+    "textbook": count_textbook,
     "resident": measure_resident,
     "time": measure_time,
 }
 
 
-def store(part: str) -> None:
+def all_parts() -> dict[str, Callable[..., dict[str, Any]]]:
+    """Those of this file, and those that are made with it."""
+    from benchmarks import growth
+
+    return PARTS | growth.PARTS
+
+
+def write(results: dict[str, Any]) -> None:
+    """The page and its figure."""
+    from benchmarks.growing import draw, sections
+
+    PAGE.write_text(page(results, sections(results)))
+    if "growth" in results:
+        draw(results)
+
+
+def store(part: str, **how: str) -> None:
     """Measure a part and put it in the file, beside the others."""
-    measured = {**PARTS[part](), "torch": torch.__version__, "date": time.strftime("%Y-%m-%d")}
+    measured = {**all_parts()[part](**how), "torch": torch.__version__, "date": time.strftime("%Y-%m-%d")}
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    RESULTS.write_text(json.dumps(known | {part: measured}, indent=1) + "\n")
+    name = part if how.get("device", "cpu") == "cpu" else f"{part} on {torch.cuda.get_device_name()}, {how['dtype']}"
+    RESULTS.write_text(json.dumps(known | {name: measured}, indent=1) + "\n")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Counted FLOPs, counted bytes and seconds of an explanation.")
-    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join([*PARTS, "page"]) + "; default: all")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join([*all_parts(), "page"]) + "; default: all")
     parser.add_argument("--form", choices=FORMS, help="print the peak resident memory of one call and stop")
+    parser.add_argument("--device", default="cpu", help="of the part `time`")
+    parser.add_argument("--dtype", default="float32", help="of the part `time`")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.form:
         print(resident(options.form))
         return
-    for part in options.parts or [*PARTS, "page"]:
+    for part in options.parts or [*all_parts(), "page"]:
         if part == "page":
-            PAGE.write_text(page(json.loads(RESULTS.read_text())))
-        elif part in PARTS:
+            write(json.loads(RESULTS.read_text()))
+        elif part == "time":
+            store(part, device=options.device, dtype=options.dtype)
+        elif part in all_parts():
             store(part)
         else:
-            parser.error(f"no part {part!r}; there are {', '.join([*PARTS, 'page'])}")
+            parser.error(f"no part {part!r}; there are {', '.join([*all_parts(), 'page'])}")
 
 
 if __name__ == "__main__":

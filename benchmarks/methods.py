@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from benchmarks import large
 from benchmarks.cost import network, picture, plain
 from benchmarks.meter import Bytes, Run, flops
 from benchmarks.page import table
@@ -159,13 +160,18 @@ def page(results: dict[str, Any]) -> str:
     )
 
 
+def held(r: dict[str, Any]) -> str:
+    """Peak bytes, ours over theirs."""
+    return f"{r['bytes ours'] / r['bytes theirs']:.2f}" if "bytes ours" in r else "-"
+
+
 def section(results: dict[str, Any]) -> str:
     """Markdown of all rows."""
-    head = ["method", "peer", "network", "batch", "ours / theirs, seconds", "correlation of the maps"]
+    head = ["method", "peer", "network", "batch", "ours / theirs, seconds", "bytes", "correlation of the maps"]
     lines = [
         [
             *(f"`{r['method']}`", f"{r['package']}: {r['theirs']}", NAMES[r["net"]], r["batch"]),
-            *(f"{r['ratio']:.2f}", f"{r['correlation']:.4f}"),
+            *(f"{r['ratio']:.2f}", held(r), f"{r['correlation']:.4f}"),
         ]
         for r in results["rows"]
     ]
@@ -183,7 +189,8 @@ def main() -> None:
     torch.set_num_threads(1)
     if options.page:
         peers = f"{PEERS}\n\n{section(json.loads(OTHERS.read_text()))}\n" if OTHERS.exists() else ""
-        PAGE.write_text(page(json.loads(RESULTS.read_text())) + peers)
+        big = large.section(json.loads(large.RESULTS.read_text())) if large.RESULTS.exists() else ""
+        PAGE.write_text(page(json.loads(RESULTS.read_text())) + big + peers)
     else:
         measure(options.nets, options.batches, options.methods, options.repeats)
 

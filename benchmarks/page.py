@@ -7,13 +7,15 @@ FLOPS_LIMIT, FURTHER_LIMIT, MEMORY_LIMIT, MEMORY_PIXELS = 1.15, 0.08, 1 / 15, 10
 Results = dict[str, Any]
 
 
-def page(results: Results) -> str:
-    """Markdown of all three parts."""
+def page(results: Results, more: str = "") -> str:
+    """Markdown of all parts. more: sections before the last two."""
     parts = [
         HEAD,
         arithmetic(results["flops"]),
-        memory(results["memory"], results["resident"]),
+        memory(results["memory"]["rows"], results["textbook"]["rows"], results["resident"]),
+        *([more] if more else []),
         clock(results["time"]),
+        ELSEWHERE,
         repeat(results),
     ]
     return "\n\n".join(parts) + "\n"
@@ -36,6 +38,20 @@ HEAD = """# What an explanation costs
 
 Written by `python -m benchmarks.cost`. Arithmetic and memory are counted, not timed: the same on every machine. The
 *first call* on a model and picture size also learns where the tokens of the patches are; *later calls* know it."""
+
+
+ELSEWHERE = """## On a GPU
+
+Not measured: no GPU was at hand, so there are no rows for one, in float32 or bfloat16. Counted work and memory are the
+same there but for what a kernel needs for itself. The times are measured by
+
+<!-- needs: GPU -->
+```sh
+python -m benchmarks.cost time --device cuda --dtype bfloat16
+```
+
+A model of `torch.compile` is explained by the module that was compiled, operation by operation, with the same maps;
+its compiled form goes on serving predictions. CUDA graphs are not used: the recorder has to see each operation."""
 
 
 # Arithmetic -----------------------------------------------------------------------------------------------------------
@@ -76,8 +92,9 @@ all five also where only the query's gradient is wanted). Elementwise operations
 # Memory ---------------------------------------------------------------------------------------------------------------
 
 
-def memory(part: Results, system: Results) -> str:
-    rows = part["rows"]
+def memory(ours: list[Results], theirs: list[Results], system: Results) -> str:
+    textbook = {row["pixels"]: row for row in theirs}
+    rows = [{**textbook.get(row["pixels"], {}), **row} for row in ours]
     judged = next(row for row in rows if row["pixels"] == MEMORY_PIXELS)
     worst = max(judged["later"], judged["first"])
     met = verdict(worst / judged["textbook"] <= MEMORY_LIMIT)
@@ -122,10 +139,9 @@ kernel is not seen.
 
 def hollow(rows: list[Results]) -> str:
     """What was not computed, and what that changes."""
-    sizes = " and ".join(str(row["pixels"]) for row in rows if row["hollow"])
-    differences = [abs(row["hollow differs by"]) for row in rows if not row["hollow"]]
-    return f"""At {sizes} pixels fused attention allocated its results without computing them, to save time; doing so at
-the other sizes changes the count of a later call by {max(differences):,} bytes."""
+    pixels, difference = next((row["pixels"], row["hollow differs by"]) for row in rows if "hollow differs by" in row)
+    return f"""Fused attention allocated its results without computing them, to save time; computing them at {pixels}
+pixels changes the count of a later call by {abs(difference):,} bytes."""
 
 
 def memory_cells(row: Results) -> list[str]:

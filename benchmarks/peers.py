@@ -1,6 +1,6 @@
-"""The same explanation from other packages, beside ours: processor seconds in turn, and how far the maps differ.
+"""The same explanation from other packages, beside ours: processor seconds in turn, bytes, and how far maps differ.
 
-    pip install grad-cam captum torchcam lxt zennit        # the peers, in an environment of their own
+    pip install grad-cam captum torchcam lxt zennit transformers        # the peers, in an environment of their own
     python -m benchmarks.peers [--nets tiny base] [--batches 1 8] [--methods NAME ...]
 
 Results go to `benchmarks/results/peers.json`; `python -m benchmarks.methods --page` writes them into `docs/costs.md`.
@@ -25,7 +25,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.cost import network, picture
+from benchmarks.meter import peak_bytes
 from benchmarks.methods import NETS, seconds
+from benchmarks.rollouts import transformers_network, transformers_rollout
 from gradtoken import attribute
 from gradtoken.models._torchvision import ensure_torchvision
 
@@ -120,6 +122,9 @@ PEERS: dict[str, tuple[str, str, Callable[[nn.Module], Any], Callable[[str], nn.
     "occlusion": ("captum", "Occlusion", occlusion, lambda name: network(NETS[name], 224), {}),
     "legrad": ("torchcam", "LeGrad", torchcam_legrad, torchvision_network, {}),
     "cp_lrp": ("lxt", "CP-LRP", lxt_cp_lrp, torchvision_network, {}),
+    "rollout": (
+        "transformers", "its attentions, multiplied", transformers_rollout, transformers_network, {"start": 0},
+    ),
 }  # fmt: skip
 
 
@@ -147,6 +152,17 @@ def compare(method: str, name: str, batch: int, repeats: int) -> dict[str, Any]:
     }
 
 
+def held(method: str, name: str, batch: int) -> dict[str, int]:
+    """Peak bytes of each."""
+    _, _, peer, build, options = PEERS[method]
+    x = picture(224, batch)
+    ours = partial(attribute, build(name), x, TARGET, method, allow_blank=True, **options)
+    ours()  # the first call learns the layout
+    found = {"bytes ours": peak_bytes(ours)}
+    with peer(build(name)) as explain:
+        return found | {"bytes theirs": peak_bytes(lambda: explain(x.clone()))}
+
+
 def correlation(a: Tensor, b: Tensor) -> float:
     """Pearson's, of two maps brought to the size of the smaller."""
     size = min(tuple(a.shape[-2:]), tuple(b.shape[-2:]))
@@ -157,13 +173,15 @@ def correlation(a: Tensor, b: Tensor) -> float:
 def measure(nets: list[str], batches: list[int], methods: list[str], repeats: int) -> None:
     """Measure what is not in the file yet, and put it there."""
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"rows": []}
-    known = {(r["method"], r["net"], r["batch"]) for r in results["rows"]}
+    known = {(r["method"], r["net"], r["batch"]): r for r in results["rows"]}
     for key in itertools.product(methods, nets, batches):
         if key not in known:
-            results["rows"].append(compare(*key, repeats))
-            results |= {"torch": torch.__version__, "date": time.strftime("%Y-%m-%d")}
+            known[key] = compare(*key, repeats)
+        if "bytes ours" not in known[key]:
+            known[key] |= held(*key)
+            results |= {"rows": [*known.values()], "torch": torch.__version__, "date": time.strftime("%Y-%m-%d")}
             RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-            print(results["rows"][-1], flush=True)
+            print(known[key], flush=True)
 
 
 def main() -> None:

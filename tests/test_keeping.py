@@ -178,6 +178,12 @@ def test_bundled_model_and_a_picture():
     assert float(spearman(kept, half)) > 0.999
 
 
+def test_the_whole_network_in_half_precision():
+    maps = [explain(PICTURE, load("bundled", dtype=dtype), "cat").relevance for dtype in (None, "bfloat16")]
+    full, half = (torch.tensor(m).flatten()[None] for m in maps)
+    assert float(spearman(full, half)) > 0.99
+
+
 def test_the_shell(tmp_path):
     run = CliRunner().invoke(app, ["explain", str(PICTURE), "--memory", "recompute", "-o", str(tmp_path / "a.npy")])
     assert run.exit_code == 0, run.output

@@ -49,12 +49,12 @@ class Choice:
         self.settle(None if logits is None else logits.mean(dim=0))
         called = [torch.cat(columns)[:, 0] for columns in zip(*(row.called for row in rows), strict=True)]
         own = [called.pop(0) if i is None else logits[:, i] for i in self.indices]  # type: ignore[index]
-        self.scores = torch.stack(own).double().mean(dim=1).tolist()
+        self.scores = torch.stack(own).cpu().double().mean(dim=1).tolist()
 
     def settle(self, logits: Tensor | None) -> None:
         """Fix the classes by these logits, or by none where every target is a callable. (classes,)"""
         if logits is not None:
-            self.logits = logits.detach().double().cpu()
+            self.logits = logits.detach().cpu().double()  # on the processor, as Apple's GPUs have no float64
             if not self.logits.softmax(0).isfinite().all():
                 raise BadModel("the model's output is not finite; look for NaN in its weights or its input")
         self.indices = [None if callable(t) else self.index(t) for t in self.targets]

@@ -56,7 +56,7 @@ def against(one: Tensor) -> tuple[str, ...]:
 
 def dominated(one: Tensor) -> tuple[str, ...]:
     """Whether one value of many holds a large part of all magnitude. (...)"""
-    a = one.abs().double()
+    a = one.abs().cpu().double()
     share = float(a.max() / a.sum()) if a.any() and a.numel() >= MANY else 0.0
     return (f"one patch holds {percent(share)} of it",) if share > ONE else ()
 

@@ -94,7 +94,7 @@ def followed(case: Case, order: Tensor, steps: int) -> Tensor:
         )[:, 0]
         for r in micro_batches(probe, steps + 1)
     ]
-    return torch.cat(scores).double().cpu()
+    return torch.cat(scores).cpu().double()
 
 
 # Texts ----------------------------------------------------------------------------------------------------------------
@@ -139,6 +139,6 @@ def read_without(read: Read, order: NDArray[np.int64], target: int, steps: int) 
     for i in range(0, len(texts), TOGETHER):
         inputs = read.on_device(texts[i : i + TOGETHER])
         with torch.no_grad(), untouched(read.model.net, tensors(inputs)):
-            logits = logits_of(call(read.model.net, inputs)).detach().double().cpu()
+            logits = logits_of(call(read.model.net, inputs)).detach().cpu().double()
         found.append(read.model.probabilities(logits)[:, target].numpy())
     return np.concatenate(found)

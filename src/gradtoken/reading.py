@@ -104,7 +104,7 @@ class Read:
         times = np.zeros(len(self.windows.tokens))
         for numbers, inputs in self.batches():
             probe = Probe(self.model.net, inputs, self.choice, self.model.memory)
-            maps = {name: to_maps(probe, run(probe)).double().cpu().numpy() for name, run in methods.items()}
+            maps = {name: to_maps(probe, run(probe)).cpu().double().numpy() for name, run in methods.items()}
             for row, i in enumerate(numbers):
                 places = list(self.windows.numbers[i])
                 times[places] += 1

@@ -108,8 +108,8 @@ def check_order(probe: Probe, preset: Preset) -> None:
 
 def check(probe: Probe, run: Run) -> None:
     """Refuse a model that rules do not leave as it is: one that overwrites a tensor that it reads again."""
-    scores = probe.scores.double()
-    gap = (run.scores[:, : scores.shape[1]].detach().double() - scores).abs().max()
+    scores = probe.scores.cpu().double()
+    gap = (run.scores[:, : scores.shape[1]].detach().cpu().double() - scores).abs().max()
     allowed = 30 * torch.finfo(probe.scores.dtype).eps ** 0.5 * (1 + scores.abs().max())
     if gap > allowed:
         raise BadModel(
