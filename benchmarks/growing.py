@@ -60,9 +60,10 @@ ImageNet's validation part; a map of zeros alone has no order and is left out.
 
 {table(head, lines)}
 
-The pictures below {RANK_LIMIT} are those where most patches are clipped to 0: the order of the few that are left turns
-on numbers near 0, and rounding the network's weights alone, with all arithmetic in float32, already changes it. So it
-is the model that is another one, and no more precise sum in the explanation would bring the order back.
+Most of what changes in bfloat16 is the network itself: rounding its weights alone does much of it. Looked at once, on
+the first 24 pictures with vit_tiny: the whole network in bfloat16 gave 0.992 in the mean and 0.909 at the lowest, where
+80 % of the patches are clipped to 0 and have no order; with its last block and head in float32 0.994 and 0.930; and
+signed maps (`heads="mean"`), where nothing is clipped, 0.998 and 0.989.
 
 <!-- needs: time -->
 ```sh
