@@ -49,7 +49,7 @@ TESTS: dict[str, list[str]] = {  # of a file below src/gradtoken, quickest to fa
     "metrics/perturbation.py": ["tests/metrics/test_perturbation.py"],
     "metrics/sanity.py": ["tests/metrics/test_sanity.py"],
     "metrics/segmentation.py": ["tests/metrics/test_segmentation.py"],
-    "metrics/thresholds.py": ["tests/metrics/test_segmentation.py", "tests/metrics/test_localisation.py"],
+    "metrics/thresholds.py": ["tests/metrics/test_maps.py"],
     "metrics/words.py": ["tests/metrics/test_words.py"],
 }
 BINARY = ("Add_Sub", "Sub_Add", "Mul_Div", "Div_Mul", "FloorDiv_Div", "Pow_Mul", "Mod_Mul", "BitAnd_BitOr")
