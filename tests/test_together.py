@@ -44,6 +44,7 @@ def test_threads_that_ask_one_model_get_what_one_thread_gets(vit, x):
             assert torch.equal(R, expected[name]), name
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
 def test_a_child_forked_while_a_thread_explains_is_not_held_up(vit, x):
     expected, done = attribute(vit, x, 1, "legrad"), threading.Event()

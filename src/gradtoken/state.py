@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from gradtoken.errors import BadModel
 
 RUNNING = threading.RLock()  # flags of a model, the random state and eager execution belong to the whole process
-os.register_at_fork(before=RUNNING.acquire, after_in_parent=RUNNING.release, after_in_child=RUNNING.release)
+if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+    os.register_at_fork(before=RUNNING.acquire, after_in_parent=RUNNING.release, after_in_child=RUNNING.release)
 
 
 def first_weight(net: nn.Module) -> Tensor | None:
