@@ -61,6 +61,7 @@ def test_thresholds_of_a_map():
     torch.testing.assert_close(thresholds.mean(R), torch.tensor([0.2, 2.0]))
     torch.testing.assert_close(thresholds.share_of_maximum(R), torch.tensor([0.1, 0.6]))
     torch.testing.assert_close(thresholds.fixed(R, 0.4), torch.tensor([0.4, 0.4]))
+    torch.testing.assert_close(thresholds.fixed(R), torch.tensor([0.5, 0.5]))
     strict = thresholds.foreground(R, thresholds.share_of_maximum(R))
     assert strict.tolist() == [[[False, False, True]], [[True, True, True]]]
 

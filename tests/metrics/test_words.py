@@ -28,6 +28,14 @@ def test_a_piece_across_words_belongs_to_both():
     cases.same(words.word_scores(torch.tensor([2.0, 1.0]), [(0, 4), (4, 5)], ("ab", "cd")), [2.0, 2.0])
 
 
+def test_a_piece_with_the_space_after_a_word_is_not_of_the_next():
+    cases.same(words.word_scores(torch.tensor([2.0, 1.0]), [(0, 3), (3, 5)], ("ab", "cd")), [2.0, 1.0])
+
+
+def test_f1_of_no_word_is_zero():
+    assert words.token_f1([torch.full((2,), torch.nan)], [torch.tensor([False, False])], 3).tolist() == [0.0]
+
+
 def test_a_text_of_nothing_but_special_tokens():
     assert words.word_scores(torch.ones(2), [(0, 0), (0, 0)], ("a", "b")).isnan().all()
 
