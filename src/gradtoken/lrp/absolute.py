@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gradtoken.attention import MASKED
 from gradtoken.lrp.backward import Hand, origin, pull
-from gradtoken.lrp.names import RSUB, SUB, Op
+from gradtoken.lrp.names import Op, signs_of
 from gradtoken.lrp.propagate import plain
 from gradtoken.lrp.relevance import per_sample
 
@@ -85,7 +85,7 @@ def added(op: Op, a: Any, b: Any, *, alpha: float = 1) -> Tensor:
     """
     if isinstance(b, Tensor) and is_mask(b):
         return scaled(lambda a: op(a, b), a)
-    signs = (-1, alpha) if op in RSUB else (1, -alpha) if op in SUB else (1, alpha)
+    signs = signs_of(op, alpha)
     terms = [x if isinstance(x, Tensor) else torch.tensor(x) for x in (a, b)]
 
     def shares(R: Tensor, *terms: Tensor) -> list[Tensor | None]:

@@ -46,3 +46,8 @@ STRUCTURAL = (
     *(Tensor.T.__get__, Tensor.mT.__get__, Tensor.__setitem__, Tensor.requires_grad_),  # type: ignore[attr-defined]
 )
 PRODUCTS = frozenset((*MATMUL, *MUL, *DIV, *ATTENTION))  # where it matters how many operands carry relevance
+
+
+def signs_of(op: Op, alpha: float = 1) -> tuple[float, float]:
+    """The factors of the two operands in a sum: a + alpha b, a - alpha b, or b - alpha a."""
+    return (-alpha, 1) if op in RSUB else (1, -alpha) if op in SUB else (1, alpha)

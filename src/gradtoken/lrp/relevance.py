@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gradtoken.lrp.backward import Hand, nothing, origin, pull
-from gradtoken.lrp.names import DIV, LINEAR, RSUB, SUB, Op, named
+from gradtoken.lrp.names import DIV, LINEAR, Op, named, signs_of
 
 Share = Callable[..., Tensor]
 Map = Callable[[Tensor, Tensor], tuple[Tensor, Callable[[Tensor], Tensor]]]  # x, W -> x W, and S -> S W'
@@ -144,7 +144,7 @@ def added(op: Op, a: Any, b: Any, *, alpha: float = 1, balance: bool) -> Tensor:
     balance: rescale the two so that, in each sample, they sum to |S_a| and |S_b| parts of the sum of R, S being their
     sums before (Chefer et al. take them over the batch).
     """
-    signs = (-1, alpha) if op in RSUB else (1, -alpha) if op in SUB else (1, alpha)
+    signs = signs_of(op, alpha)
     terms = [x if isinstance(x, Tensor) else torch.tensor(x) for x in (a, b)]
 
     def shares(R: Tensor, *terms: Tensor) -> tuple[Tensor, ...]:

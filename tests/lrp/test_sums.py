@@ -1,0 +1,50 @@
+"""Sums and differences in every spelling, each operand with its factor, against the formulas."""
+
+import operator
+
+import pytest
+import torch
+
+from gradtoken.lrp import ABS_LRP, LRP_PUBLISHED
+from tests.lrp.backward import close, numbers, pulled
+
+EPS = 1e-9
+SPELLINGS = {  # operation of a and b, and the factors of a and b
+    "a + b": (operator.add, (1, 1)),
+    "a - b": (operator.sub, (1, -1)),
+    "add": (lambda a, b: torch.add(a, b, alpha=3), (1, 3)),
+    "sub": (lambda a, b: a.sub(b, alpha=3), (1, -3)),
+    "rsub": (torch.rsub, (-1, 1)),
+    "rsub with a factor": (lambda a, b: torch.rsub(a, b, alpha=3), (-3, 1)),
+}
+a, b, R = numbers(2, 4), numbers(2, 4, seed=1), numbers(2, 4, seed=9)
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_each_operand_gets_its_part_of_the_sum(spelling):
+    """R_a = s a R / (s a + t b)."""
+    f, (s, t) = SPELLINGS[spelling]
+    y, found = pulled(LRP_PUBLISHED, f, a, b, R=R)
+    close(y, s * a + t * b)
+    for part, R_part in zip((s * a, t * b), found, strict=True):
+        close(R_part, part * R / y, 1e-7)
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_each_operand_gets_twice_its_positive_part(spelling):
+    """R_a = (s a + |s a|) R / (|y| + 1e-9), to sum |R_a| = 1."""
+    f, (s, t) = SPELLINGS[spelling]
+    y, found = pulled(ABS_LRP, f, a, b, R=R)
+    close(y, s * a + t * b)
+    for part, R_part in zip((s * a, t * b), found, strict=True):
+        r = (part + part.abs()) * R / (y.abs() + EPS)
+        close(R_part, r / (r.abs().sum(dim=1, keepdim=True) + EPS), 1e-7)
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_constant_keeps_its_part(spelling, place):
+    f, factors = SPELLINGS[spelling]
+    terms = (a, b)
+    y, (found,) = pulled(LRP_PUBLISHED, lambda x: f(*((x, b) if place == 0 else (a, x))), terms[place], R=R)
+    close(found, factors[place] * terms[place] * R / y, 1e-7)
