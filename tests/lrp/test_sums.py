@@ -1,11 +1,12 @@
-"""Sums and differences in every spelling, each operand with its factor, against the formulas."""
+"""Sums and differences in every spelling, each operand with its factor, and norms, against the formulas."""
 
 import operator
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from gradtoken.lrp import ABS_LRP, LRP_PUBLISHED
+from gradtoken.lrp import ABS_LRP, LRP_PUBLISHED, norms
 from tests.lrp.backward import close, numbers, pulled
 
 EPS = 1e-9
@@ -48,3 +49,18 @@ def test_a_constant_keeps_its_part(spelling, place):
     terms = (a, b)
     y, (found,) = pulled(LRP_PUBLISHED, lambda x: f(*((x, b) if place == 0 else (a, x))), terms[place], R=R)
     close(found, factors[place] * terms[place] * R / y, 1e-7)
+
+
+@pytest.mark.parametrize(
+    ("own", "theirs"),
+    [
+        (lambda x: norms.layer_norm(x, (4,)), lambda x: F.layer_norm(x, (4,))),
+        (lambda x: norms.rms_norm(x, (4,)), lambda x: F.rms_norm(x, (4,))),
+        (norms.unit, F.normalize),
+        (lambda x: norms.softmax(x, 1), lambda x: F.softmax(x, 1)),
+    ],
+)
+def test_norms_with_no_more_said_are_pytorchs(own, theirs):
+    """So small that epsilon counts, and with more than two axes."""
+    x = 1e-3 * numbers(2, 3, 4)
+    close(own(x), theirs(x))
