@@ -32,6 +32,10 @@ def test_a_piece_with_the_space_after_a_word_is_not_of_the_next():
     cases.same(words.word_scores(torch.tensor([2.0, 1.0]), [(0, 3), (3, 5)], ("ab", "cd")), [2.0, 1.0])
 
 
+def test_a_piece_without_characters_is_of_no_word():
+    cases.same(words.word_scores(torch.tensor([2.0, 1.0]), [(1, 1), (0, 2)], ("ab",)), [1.0])
+
+
 def test_f1_of_no_word_is_zero():
     assert words.token_f1([torch.full((2,), torch.nan)], [torch.tensor([False, False])], 3).tolist() == [0.0]
 
