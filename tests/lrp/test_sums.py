@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gradtoken.lrp import ABS_LRP, LRP_PUBLISHED, norms
+from gradtoken.lrp import ABS_LRP, ATTN_LRP, LRP_PUBLISHED, norms
 from tests.lrp.backward import close, numbers, pulled
 
 EPS = 1e-9
@@ -64,3 +64,16 @@ def test_norms_with_no_more_said_are_pytorchs(own, theirs):
     """So small that epsilon counts, and with more than two axes."""
     x = 1e-3 * numbers(2, 3, 4)
     close(own(x), theirs(x))
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: torch.baddbmm(x, x, x.mT @ x, alpha=3, beta=2),
+        lambda x: torch.einsum("bij,bkj->bik", [x, x]),
+        lambda x: torch.einsum("bij,bkj->bik", x, x),
+    ],
+)
+def test_products_with_factors_and_in_lists_are_left_as_they_are(f):
+    x = numbers(2, 3, 4)
+    close(pulled(ATTN_LRP, f, x)[0], f(x))
