@@ -1,6 +1,8 @@
 """Texts explained by the simple call: words, windows, sources, refusals."""
 
+import copy
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from gradtoken.methods import METHODS
 from gradtoken.models.labels import Labels
 from gradtoken.models.model import Model
 from gradtoken.models.text import Encode
+from gradtoken.probe import Probe
 from gradtoken.progress import showing
 from gradtoken.reading import Reading
 from tests import texts, tokenizers
@@ -216,13 +219,15 @@ def test_options_of_reading(model):
 
 
 def test_words_that_are_all_zero_are_refused_unless_they_are_wanted(model):
-    def nothing(out):
-        return 0 * out.logits[:, 0]
-
-    one = gradtoken.explain(texts.TEXT, model, nothing, allow_blank=True)
+    net = copy.deepcopy(model.net)
+    inputs = {name: x[None] for name, x in model.for_texts(texts.TEXT).inputs.items()}
+    G = Probe(net, inputs, 1).dq.sum(dim=3)[0, 0]
+    net.bert.encoder.layer[-1].attention.self.key.bias.data -= 1e6 * G.flatten()  # every k . G is below 0
+    moved = replace(model, net=net)
+    one = gradtoken.explain(texts.TEXT, moved, "POS", allow_blank=True)
     assert not one.relevance.any()
     with pytest.raises(BadRelevance, match="every value is zero"):
-        gradtoken.explain(texts.TEXT, model, nothing)
+        gradtoken.explain(texts.TEXT, moved, "POS")
 
 
 def test_labels_with_several_classes():
