@@ -59,7 +59,7 @@ def registry(monkeypatch) -> Registry:
     few.update({name: METHODS[name] for name in ("gradtoken", "raw_attention")})
     for call in (pixels, refusing, hungry, wild, blank):
         few.add(**FACTS)(call)
-    for module in ("comparing", "explaining", "attribution"):
+    for module in ("comparing", "explaining", "answering", "attribution"):
         monkeypatch.setattr(f"gradtoken.{module}.METHODS", few)
     return few
 

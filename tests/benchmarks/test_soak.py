@@ -1,5 +1,6 @@
 """Nothing but memory of libraries is left of many explanations, and what is left would be seen."""
 
+import mmap
 import os
 
 import torch
@@ -19,11 +20,12 @@ def test_threads_files_and_tensors_stay():
 
 
 def test_what_is_kept_is_seen(monkeypatch):
-    """A tensor of one MiB and a file kept of each call."""
+    """A tensor over a MiB that nothing had before, and a file, kept of each call."""
     kept: list[object] = []
 
     def leaking(_: object) -> bool:
-        kept.extend((torch.ones(2**18), os.open(os.devnull, os.O_RDONLY)))
+        tensor = torch.frombuffer(mmap.mmap(-1, 2**20), dtype=torch.float32).fill_(1)
+        kept.extend((tensor, os.open(os.devnull, os.O_RDONLY)))
         return True
 
     monkeypatch.setattr(soak, "explained", leaking)

@@ -66,7 +66,7 @@ def test_readouts_and_masks_of_a_toy_model_equal_the_reference(method, name, mon
 def test_a_whole_pass_that_was_made_before_gives_the_same(method):
     subject = zoo.PICTURES["class token"]
     net, x = subject.build().double(), zoo.pictures(subject).double()
-    attribute(net, x, 0)  # the layout is learnt
+    Probe(net, x, 0).plain  # noqa: B018  the layout and the blocks are learnt
     fresh, used = Probe(net, x, torch.tensor([[0, 1], [2, 3]])), Probe(net, x, torch.tensor([[0, 1], [2, 3]]))
     used.plain  # noqa: B018  which becomes the first pass
     assert used.first.tail is None
