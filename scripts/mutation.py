@@ -31,13 +31,13 @@ METHODS = ["tests/methods/test_gradtoken.py", "tests/methods/test_attention_and_
 RELEVANCE = ["tests/lrp/test_methods.py", "tests/lrp/test_against_reference.py"]
 TESTS: dict[str, list[str]] = {  # of a file below src/gradtoken, quickest to fail first
     "attention.py": [*METHODS, "tests/test_memory.py"],
-    "probe.py": [*METHODS, "tests/test_passes.py", "tests/test_hostile.py"],
+    "probe.py": [*METHODS, "tests/methods/test_score_gradient.py", "tests/test_passes.py", "tests/test_hostile.py"],
     "tokens.py": ["tests/test_looking.py", "tests/test_tokens.py"],
-    "readout.py": [*METHODS, "tests/methods/test_attention_family.py"],
+    "readout.py": [*METHODS, "tests/methods/test_attention_family.py", "tests/models/test_language.py"],
     "lrp/relevance.py": ["tests/lrp/test_sums.py", "tests/lrp/test_relevance.py", *RELEVANCE],
     "lrp/modified.py": ["tests/lrp/test_modified.py", *RELEVANCE],
     "lrp/absolute.py": ["tests/lrp/test_sums.py", "tests/lrp/test_absolute.py", *RELEVANCE],
-    "lrp/attention.py": ["tests/lrp/test_presets.py", *RELEVANCE],
+    "lrp/attention.py": ["tests/lrp/test_attention.py", "tests/lrp/test_presets.py", *RELEVANCE],
     "lrp/presets.py": ["tests/lrp/test_presets.py", "tests/lrp/test_propagate.py", *RELEVANCE],
     "lrp/propagate.py": ["tests/lrp/test_propagate.py", *RELEVANCE],
     "lrp/norms.py": ["tests/lrp/test_modified.py", "tests/lrp/test_relevance.py", *RELEVANCE],
